@@ -5,8 +5,10 @@
 //! to a disk, and what could not be read or had is said, never assumed.
 
 mod clock;
+mod entropy;
 mod park;
 mod tsc;
 
 pub use clock::{ClockSource, Drift, HostClock};
+pub use entropy::{EntropyError, OsEntropy};
 pub use park::ThreadPark;
