@@ -1,0 +1,293 @@
+//! Codec 2: the Leopard code of `reed-solomon-simd`, for stripes of more than 256 cells.
+//!
+//! Its bytes depend on which of two rates coded them, so the rate is part of the descriptor and
+//! the rule that chooses it is ours. Chunks of 64 bytes are coded independently of each other,
+//! which lets a stripe be worked on in slices; cells are whole chunks.
+//!
+//! Two properties of the library shape this file. It copies every cell into work space of its
+//! own. And each decode begins with a transform over 65,536 elements that depends only on which
+//! cells are lost: here it is kept from one decode to the next ([`Located`]), so that a slice
+//! after the first, or a stripe with the same loss pattern, does not pay for it again.
+
+use crate::codec::Lost;
+use reed_solomon_simd::engine::{DefaultEngine, Engine, GF_ORDER, GfElement, ShardsRefMut};
+use reed_solomon_simd::rate::{
+    HighRate, HighRateDecoder, HighRateEncoder, LowRate, LowRateDecoder, LowRateEncoder, Rate as _,
+    RateDecoder, RateEncoder,
+};
+use std::cell::RefCell;
+use std::ops::Range;
+
+/// Which of the two Leopard constructions coded a stripe, as recorded in its descriptor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Rate {
+    /// The construction for more data than parity cells.
+    High = 1,
+    /// The construction for more parity than data cells.
+    Low = 2,
+}
+
+impl Rate {
+    /// The rate of that geometry: frozen, as stored bytes depend on it. Of two that round up to
+    /// the same power of two, the seemingly wrong one decodes faster.
+    pub(crate) fn of(data: u16, parity: u16) -> Rate {
+        let (data_pow2, parity_pow2) =
+            (u32::from(data).next_power_of_two(), u32::from(parity).next_power_of_two());
+        match data_pow2.cmp(&parity_pow2) {
+            std::cmp::Ordering::Less => Rate::Low,
+            std::cmp::Ordering::Greater => Rate::High,
+            std::cmp::Ordering::Equal if data <= parity => Rate::High,
+            std::cmp::Ordering::Equal => Rate::Low,
+        }
+    }
+
+    /// Whether the code exists for that geometry.
+    pub(crate) fn supports(data: u16, parity: u16) -> bool {
+        let (data_cells, parity_cells) = (data.into(), parity.into());
+        data > 0
+            && parity > 0
+            && match Rate::of(data, parity) {
+                Rate::High => HighRate::<Located>::supports(data_cells, parity_cells),
+                Rate::Low => LowRate::<Located>::supports(data_cells, parity_cells),
+            }
+    }
+}
+
+/// The library's engine, with the last error locator kept.
+struct Located(DefaultEngine);
+
+/// The last loss pattern of this thread and its locator.
+struct Locator {
+    truncated: usize,
+    erasures: Vec<GfElement>,
+    logarithms: Vec<GfElement>,
+}
+
+thread_local! {
+    // The library asks for locators by a function without a receiver: there is no other place.
+    static LAST: RefCell<Locator> =
+        const { RefCell::new(Locator { truncated: 0, erasures: Vec::new(), logarithms: Vec::new() }) };
+}
+
+impl Engine for Located {
+    fn fft(&self, cells: &mut ShardsRefMut, at: usize, size: usize, truncated: usize, skew: usize) {
+        self.0.fft(cells, at, size, truncated, skew);
+    }
+
+    fn ifft(
+        &self,
+        cells: &mut ShardsRefMut,
+        at: usize,
+        size: usize,
+        truncated: usize,
+        skew: usize,
+    ) {
+        self.0.ifft(cells, at, size, truncated, skew);
+    }
+
+    fn mul(&self, x: &mut [[u8; 64]], logarithm: GfElement) {
+        self.0.mul(x, logarithm);
+    }
+
+    fn eval_poly(erasures: &mut [GfElement; GF_ORDER], truncated: usize) {
+        LAST.with_borrow_mut(|last| {
+            if last.truncated != truncated || last.erasures != *erasures {
+                last.truncated = truncated;
+                last.erasures.clear();
+                last.erasures.extend_from_slice(erasures);
+                DefaultEngine::eval_poly(erasures, truncated);
+                last.logarithms.clear();
+                last.logarithms.extend_from_slice(erasures);
+            } else {
+                erasures.copy_from_slice(&last.logarithms);
+            }
+        });
+    }
+}
+
+enum Encoder {
+    High(HighRateEncoder<Located>),
+    Low(LowRateEncoder<Located>),
+}
+
+enum Decoder {
+    High(HighRateDecoder<Located>),
+    Low(LowRateDecoder<Located>),
+}
+
+/// Calls the same method on whichever rate it is.
+macro_rules! either {
+    ($kind:ident, $of:expr, $inner:ident => $call:expr) => {
+        match $of {
+            $kind::High($inner) => $call,
+            $kind::Low($inner) => $call,
+        }
+    };
+}
+
+/// Why the library can't refuse: shapes are checked before it is asked.
+const CHECKED: &str = "the geometry and the cells were checked";
+
+/// The code and its work space.
+pub(crate) struct Leopard {
+    data: usize,
+    parity: usize,
+    encoder: Encoder,
+    encoder_bytes: usize,
+    decoder: Decoder,
+    decoder_bytes: usize,
+    zeros: Vec<u8>,
+}
+
+impl Leopard {
+    /// Work space for stripes of that geometry, which must be supported.
+    pub(crate) fn new(data: u16, parity: u16) -> Leopard {
+        let engine = || Located(DefaultEngine::new());
+        let (k, m) = (usize::from(data), usize::from(parity));
+        let (encoder, decoder) = match Rate::of(data, parity) {
+            Rate::High => (
+                Encoder::High(HighRateEncoder::new(k, m, 64, engine(), None).expect(CHECKED)),
+                Decoder::High(HighRateDecoder::new(k, m, 64, engine(), None).expect(CHECKED)),
+            ),
+            Rate::Low => (
+                Encoder::Low(LowRateEncoder::new(k, m, 64, engine(), None).expect(CHECKED)),
+                Decoder::Low(LowRateDecoder::new(k, m, 64, engine(), None).expect(CHECKED)),
+            ),
+        };
+        Leopard {
+            data: k,
+            parity: m,
+            encoder,
+            encoder_bytes: 64,
+            decoder,
+            decoder_bytes: 64,
+            zeros: Vec::new(),
+        }
+    }
+
+    /// Computes all parity cells over `columns` and hands each to `parity`.
+    pub(crate) fn encode<'a>(
+        &mut self,
+        data: impl Fn(usize) -> &'a [u8],
+        columns: Range<usize>,
+        mut parity: impl FnMut(usize, &[u8]),
+    ) {
+        let (k, m) = (self.data, self.parity);
+        if self.encoder_bytes != columns.len() {
+            self.encoder_bytes = columns.len();
+            either!(Encoder, &mut self.encoder, e => e.reset(k, m, columns.len())).expect(CHECKED);
+        }
+        for cell in 0..k {
+            let bytes = &data(cell)[columns.clone()];
+            either!(Encoder, &mut self.encoder, e => e.add_original_shard(bytes)).expect(CHECKED);
+        }
+        let result = either!(Encoder, &mut self.encoder, e => e.encode()).expect(CHECKED);
+        for (cell, bytes) in result.recovery_iter().enumerate() {
+            parity(cell, bytes);
+        }
+    }
+
+    /// Adds what `delta` in data cell `cell` changes to every parity cell.
+    pub(crate) fn update(
+        &mut self,
+        cell: usize,
+        delta: &[u8],
+        columns: Range<usize>,
+        parity: &mut [&mut [u8]],
+    ) {
+        // The code is linear: parity of the change is the change of parity.
+        let mut zeros = std::mem::take(&mut self.zeros);
+        zeros.resize(columns.len().max(zeros.len()), 0);
+        let delta = &delta[columns.clone()];
+        let change = |c| if c == cell { delta } else { &zeros[..columns.len()] };
+        self.encode(change, 0..columns.len(), |p, bytes| {
+            for (old, new) in parity[p][columns.clone()].iter_mut().zip(bytes) {
+                *old ^= new;
+            }
+        });
+        self.zeros = zeros;
+    }
+
+    /// Rebuilds `lost`, sorted and none of which is among `survivors`, over `columns`. At least as many
+    /// cells as there are data cells must survive.
+    pub(crate) fn reconstruct(
+        &mut self,
+        survivors: &[Option<&[u8]>],
+        lost: &mut [Lost<'_>],
+        columns: Range<usize>,
+    ) {
+        let (k, m, bytes) = (self.data, self.parity, columns.len());
+        if self.decoder_bytes != bytes {
+            self.decoder_bytes = bytes;
+            either!(Decoder, &mut self.decoder, d => d.reset(k, m, bytes)).expect(CHECKED);
+        }
+        let mut parities = k;
+        for (cell, bytes) in survivors[..k].iter().enumerate() {
+            let Some(bytes) = bytes else { continue };
+            parities -= 1;
+            let bytes = &bytes[columns.clone()];
+            either!(Decoder, &mut self.decoder, d => d.add_original_shard(cell, bytes))
+                .expect(CHECKED);
+        }
+        let spare = survivors[k..].iter().enumerate().filter_map(|(p, bytes)| Some((p, (*bytes)?)));
+        for (cell, bytes) in spare.take(parities) {
+            let bytes = &bytes[columns.clone()];
+            either!(Decoder, &mut self.decoder, d => d.add_recovery_shard(cell, bytes))
+                .expect(CHECKED);
+        }
+        let result = either!(Decoder, &mut self.decoder, d => d.decode()).expect(CHECKED);
+        let data = |cell: usize| match survivors[cell] {
+            Some(bytes) => &bytes[columns.clone()],
+            None => result.restored_original(cell).expect("every lost data cell is restored"),
+        };
+        let (lost_data, lost_parity) = lost.split_at_mut(lost.partition_point(|l| l.cell < k));
+        for lost in lost_data {
+            lost.bytes[columns.clone()].copy_from_slice(data(lost.cell));
+        }
+        if lost_parity.is_empty() {
+            return;
+        }
+        if self.encoder_bytes != bytes {
+            self.encoder_bytes = bytes;
+            either!(Encoder, &mut self.encoder, e => e.reset(k, m, bytes)).expect(CHECKED);
+        }
+        for cell in 0..k {
+            either!(Encoder, &mut self.encoder, e => e.add_original_shard(data(cell)))
+                .expect(CHECKED);
+        }
+        let encoded = either!(Encoder, &mut self.encoder, e => e.encode()).expect(CHECKED);
+        for lost in lost_parity {
+            let bytes = encoded.recovery(lost.cell - k).expect("every parity cell is encoded");
+            lost.bytes[columns.clone()].copy_from_slice(bytes);
+        }
+    }
+}
+
+impl std::fmt::Debug for Leopard {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Leopard({}+{})", self.data, self.parity)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rates_are_those_of_the_library() {
+        // The library's own choice is not public: its bytes tell.
+        for (k, m) in [(300, 40), (40, 300), (200, 130), (130, 200), (129, 128), (5, 8), (8, 5)] {
+            let cells: Vec<Vec<u8>> =
+                (0..k).map(|i| (0..64).map(|b| (i * 37 + b * 11) as u8).collect()).collect();
+            let theirs = reed_solomon_simd::encode(k, m, &cells).unwrap();
+            let mut ours = Vec::new();
+            Leopard::new(k as u16, m as u16).encode(
+                |cell| cells[cell].as_slice(),
+                0..64,
+                |_, bytes| ours.push(bytes.to_vec()),
+            );
+            assert_eq!(ours, theirs, "{k}+{m}");
+        }
+    }
+}
