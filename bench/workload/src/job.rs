@@ -1,0 +1,230 @@
+//! One job: what to do to which disks, how much of it, for how long.
+//!
+//! What must always hold: a [`Job`] says only what the user said and fio's defaults; which
+//! driver serves it, and whether it fits the device, is found out by whoever runs it. So each
+//! option remembers where it stood, for the messages of those who find out.
+
+use std::collections::BTreeMap;
+
+use isotherm_seam::Nanos;
+
+use crate::Place;
+
+/// A job section with its defaults filled in.
+#[derive(Clone, Debug)]
+pub struct Job {
+    /// What the section is called.
+    pub name: String,
+    /// For people.
+    pub description: Option<String>,
+    /// As written: a path, a list of paths joined by `:`, or the spec of a device. Whoever runs
+    /// the job splits them, as only it knows specs.
+    pub filenames: Vec<String>,
+    /// Where relative paths start.
+    pub directory: Option<String>,
+    /// Directions and order.
+    pub pattern: Pattern,
+    /// Of a mixed pattern, the share of reads, in percent.
+    pub read_percent: u32,
+    /// Length of each request, in bytes.
+    pub block_bytes: u64,
+    /// Where the region starts.
+    pub offset: Extent,
+    /// How long the region is; to the end of the device if not given.
+    pub size: Option<Extent>,
+    /// How much to transfer; the size of the region if not given.
+    pub io_size: Option<Extent>,
+    /// Stop after so many requests.
+    pub number_ios: Option<u64>,
+    /// How often to do it all.
+    pub loops: u64,
+    /// Requests in flight.
+    pub depth: u32,
+    /// How many of this job run side by side.
+    pub copies: u32,
+    /// Stop after so long.
+    pub runtime: Option<Nanos>,
+    /// Go on until `runtime` is over even when all is transferred.
+    pub time_based: bool,
+    /// Measure only after so long.
+    pub ramp: Nanos,
+    /// Bypass the page cache.
+    pub direct: bool,
+    /// What serves it.
+    pub engine: Engine,
+    /// Arrivals per second for each direction, by [`crate::Direction::index`]: an open loop.
+    pub rate_iops: [Option<u64>; 2],
+    /// How arrivals are spaced.
+    pub process: ArrivalProcess,
+    /// Draw random addresses without regard to what was visited.
+    pub revisit: bool,
+    /// Take the same random addresses in every run.
+    pub repeatable: bool,
+    /// Chooses the random addresses of a repeatable job.
+    pub seed: u64,
+    /// Fill each write with content of its own.
+    pub refill_buffers: bool,
+    /// Start when all jobs before this one have ended.
+    pub stonewall: bool,
+    /// Begin a new group of results.
+    pub new_group: bool,
+    /// One result for all jobs of the group.
+    pub group_reporting: bool,
+    /// The section's own options as written, in order.
+    pub given: Vec<(String, String)>,
+    /// Where each option that was given stood.
+    pub places: BTreeMap<&'static str, Place>,
+}
+
+/// Directions and order, as fio's `rw` says them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Pattern {
+    /// In random order.
+    pub random: bool,
+    /// It reads.
+    pub reads: bool,
+    /// It writes.
+    pub writes: bool,
+}
+
+impl Pattern {
+    /// fio's word for it.
+    pub fn word(self) -> &'static str {
+        match (self.random, self.reads, self.writes) {
+            (false, true, true) => "rw",
+            (false, false, true) => "write",
+            (false, _, _) => "read",
+            (true, true, true) => "randrw",
+            (true, false, true) => "randwrite",
+            (true, _, _) => "randread",
+        }
+    }
+}
+
+/// A part of a device.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Extent {
+    /// So many bytes.
+    Bytes(u64),
+    /// So many hundredths of it.
+    Percent(u32),
+}
+
+impl Extent {
+    /// In bytes, of a whole of `whole_bytes`.
+    pub fn of(self, whole_bytes: u64) -> u64 {
+        match self {
+            Extent::Bytes(bytes) => bytes,
+            Extent::Percent(percent) => {
+                (u128::from(whole_bytes) * u128::from(percent) / 100) as u64
+            }
+        }
+    }
+}
+
+/// What is asked to serve a job. The names are fio's where fio has one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Engine {
+    /// Not said: io_uring.
+    Default,
+    /// `io_uring`, `libaio`, `posixaio`: many requests in flight; io_uring.
+    Async(&'static str),
+    /// `sync`, `psync` and the like: one plain read or write after the other.
+    Sync(&'static str),
+    /// `file`: plain reads and writes on a few threads, at any depth.
+    Threads,
+    /// `null`: no device at all.
+    Null,
+}
+
+impl Engine {
+    /// The word that asked for it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Engine::Default => "io_uring",
+            Engine::Async(word) | Engine::Sync(word) => word,
+            Engine::Threads => "file",
+            Engine::Null => "null",
+        }
+    }
+}
+
+/// How the arrivals of an open loop are spaced.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ArrivalProcess {
+    /// Evenly.
+    Linear,
+    /// As independent users make them: exponential gaps.
+    Poisson,
+}
+
+impl Job {
+    /// fio's defaults under this name.
+    pub fn new(name: &str) -> Job {
+        Job {
+            name: name.to_owned(),
+            description: None,
+            filenames: Vec::new(),
+            directory: None,
+            pattern: Pattern { random: false, reads: true, writes: false },
+            read_percent: 50,
+            block_bytes: 4096,
+            offset: Extent::Bytes(0),
+            size: None,
+            io_size: None,
+            number_ios: None,
+            loops: 1,
+            depth: 1,
+            copies: 1,
+            runtime: None,
+            time_based: false,
+            ramp: Nanos::ZERO,
+            direct: false,
+            engine: Engine::Default,
+            rate_iops: [None; 2],
+            process: ArrivalProcess::Linear,
+            revisit: false,
+            repeatable: true,
+            seed: 0,
+            refill_buffers: false,
+            stonewall: false,
+            new_group: false,
+            group_reporting: false,
+            given: Vec::new(),
+            places: BTreeMap::new(),
+        }
+    }
+
+    /// Where an option stood, if it was given.
+    pub fn place(&self, option: &str) -> Option<&Place> {
+        self.places.get(option)
+    }
+
+    /// Requests in flight that its engine will have: plain reads and writes come one by one.
+    pub fn depth_effective(&self) -> u32 {
+        match self.engine {
+            Engine::Sync(_) => 1,
+            _ => self.depth,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_percentage_of_a_large_device_does_not_overflow() {
+        assert_eq!(Extent::Percent(50).of(u64::MAX), u64::MAX / 2);
+        assert_eq!(Extent::Bytes(7).of(3), 7);
+    }
+
+    #[test]
+    fn patterns_have_fios_words() {
+        let words: Vec<&str> = [(false, true, false), (true, true, true), (true, false, true)]
+            .into_iter()
+            .map(|(random, reads, writes)| Pattern { random, reads, writes }.word())
+            .collect();
+        assert_eq!(words, ["read", "randrw", "randwrite"]);
+    }
+}
