@@ -1,1 +1,25 @@
-//! isotherm-block
+//! Block devices that need no ring: for tests, for measurements, and for where io_uring is
+//! refused. One file each; all pass one conformance test; they stack by a [`Spec`] string.
+//!
+//! | kind     | what it is                                                    |
+//! |----------|---------------------------------------------------------------|
+//! | `null`   | completes at the next poll and moves no data                  |
+//! | `memory` | a disk in memory                                              |
+//! | `file`   | a file or block device by pread and pwrite on threads         |
+//!
+//! What must always hold: each driver keeps the contract of [`isotherm_seam::BlockDevice`], and
+//! a layer passes on whatever freedom the contract leaves to the device below it.
+
+mod backing;
+pub mod file;
+mod memory;
+mod null;
+mod shape;
+pub mod spec;
+mod syscall;
+
+pub use file::File;
+pub use memory::Memory;
+pub use null::Null;
+pub use shape::Shape;
+pub use spec::{Leaf, OpenContext, Spec};
