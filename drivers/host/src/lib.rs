@@ -5,10 +5,24 @@
 //! to a disk, and what could not be read or had is said, never assumed.
 
 mod clock;
+mod disk;
 mod entropy;
+mod limits;
+mod mounts;
 mod park;
+mod realtime;
+mod root;
+mod topology;
 mod tsc;
 
 pub use clock::{ClockSource, Drift, HostClock};
+pub use disk::{
+    AccessRange, DeviceNumber, Disk, DiskKind, NotADeviceNumber, Partition, Uses, WriteCache,
+    ZoneModel, Zones, read_disks, read_disks_under,
+};
 pub use entropy::{EntropyError, OsEntropy};
+pub use limits::{HugePages, Limits, UringPolicy};
 pub use park::ThreadPark;
+pub use realtime::{RealtimeRefused, set_ordinary, set_realtime};
+pub use root::HostRoot;
+pub use topology::{Core, PinError, Topology, pin, preemptions};
