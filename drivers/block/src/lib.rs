@@ -6,12 +6,14 @@
 //! | `null`   | completes at the next poll and moves no data                  |
 //! | `memory` | a disk in memory                                              |
 //! | `file`   | a file or block device by pread and pwrite on threads         |
+//! | `hdd`    | a mechanical disk, by the clock, over any other               |
 //!
 //! What must always hold: each driver keeps the contract of [`isotherm_seam::BlockDevice`], and
 //! a layer passes on whatever freedom the contract leaves to the device below it.
 
 mod backing;
 pub mod file;
+pub mod hdd;
 mod memory;
 mod null;
 mod shape;

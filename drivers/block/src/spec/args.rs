@@ -95,7 +95,7 @@ pub struct Args<'a> {
 
 impl<'a> Args<'a> {
     /// Takes apart `value:name=value:…`. The first part is the value unless it is an option.
-    pub(super) fn of_layer(text: &'a str, known: &[OptionHelp]) -> Result<Args<'a>, ArgError> {
+    pub(crate) fn of_layer(text: &'a str, known: &[OptionHelp]) -> Result<Args<'a>, ArgError> {
         let (first, rest) = text.split_once(':').unwrap_or((text, ""));
         if first.contains('=') || first.is_empty() {
             return Args::new(None, text, known);

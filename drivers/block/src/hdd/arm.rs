@@ -1,0 +1,213 @@
+//! The arm and the spindle: where the head is, and how long each command takes from there.
+//!
+//! What must always hold: the arm does one command at a time and is never interrupted; the
+//! angle of the spindle is a function of absolute time alone, so the same commands at the same
+//! times take the same time, by whatever clock.
+//!
+//! ```text
+//! service = overhead + move + settle + wait for the block + transfer (switches included)
+//! ```
+//! with no overhead, move or wait for a command that goes on where the head is: a read within
+//! the read-ahead, or a write that was queued behind the one that ends where it begins.
+
+use isotherm_seam::{Domain, Mono, Nanos, draw};
+
+use super::geometry::{Span, Tracks};
+use super::profile::Profile;
+use super::read_ahead::{Held, ReadAhead};
+use super::seek::SeekCurve;
+use super::trouble::Trouble;
+
+const PHASE: Domain = Domain::new("hdd.phase");
+
+/// One command for the arm.
+#[derive(Clone, Copy, Default, Debug)]
+pub(super) struct Job {
+    pub(super) span: Span,
+    pub(super) write: bool,
+    pub(super) arrived: Mono,
+    /// Order of arrival.
+    pub(super) seq: u64,
+}
+
+/// What the arm has done so far.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct ArmStats {
+    /// Commands that moved or waited for the medium, cache destages included.
+    pub commands: u64,
+    /// Of those, commands that went on where the head was.
+    pub continued: u64,
+    /// Reads answered from the buffer, without the arm.
+    pub buffer_hits: u64,
+    /// Commands that met a retry or a recalibration.
+    pub retried: u64,
+    /// Time spent on commands. The arm's share of busy time is the scarce thing.
+    pub busy: Nanos,
+}
+
+/// The mechanics of one drive.
+#[derive(Debug)]
+pub(super) struct Arm {
+    seek: SeekCurve,
+    turn_ns: u32,
+    /// The spindle's angle at time zero: drives of a fleet do not turn in step.
+    phase_ns: u64,
+    overhead_ns: u32,
+    settle_ns: u32,
+    write_settle_ns: u32,
+    switch_ns: u32,
+    /// One over the number of tracks.
+    track_share: f64,
+    trouble: Trouble,
+
+    /// Track, block and stream time where the last command ended.
+    track: u32,
+    end: u64,
+    end_stream_ns: u64,
+    wrote: bool,
+    /// When it became free.
+    free_at: Mono,
+    ahead: ReadAhead,
+    stats: ArmStats,
+}
+
+impl Arm {
+    pub(super) fn new(profile: &Profile, tracks: &Tracks, trouble: Trouble, seed: u64) -> Arm {
+        let turn = profile.turn();
+        let ns = |ms| Nanos::from_millis_f64(ms).0 as u32;
+        Arm {
+            seek: profile.seek,
+            turn_ns: turn.0 as u32,
+            phase_ns: draw(seed, PHASE, 0, 0) % turn.0,
+            overhead_ns: ns(profile.overhead_ms),
+            settle_ns: ns(profile.settle_ms),
+            write_settle_ns: ns(profile.write_settle_ms),
+            switch_ns: profile.switch().0 as u32,
+            track_share: 1.0 / f64::from(tracks.count()),
+            trouble,
+            track: 0,
+            end: u64::MAX,
+            end_stream_ns: 0,
+            wrote: false,
+            free_at: Mono::ZERO,
+            ahead: ReadAhead::new(u64::from(profile.read_ahead_turns) * turn.0),
+            stats: ArmStats::default(),
+        }
+    }
+
+    pub(super) fn stats(&self) -> ArmStats {
+        self.stats
+    }
+
+    /// When the last command ended, or the one under way will.
+    pub(super) fn free_at(&self) -> Mono {
+        self.free_at
+    }
+
+    /// Takes from the buffer what it holds of a read. `false`: the medium is needed, for what
+    /// then remains in `span`.
+    #[inline]
+    pub(super) fn buffered(&mut self, span: &mut Span) -> bool {
+        match self.ahead.claim(span) {
+            Held::Nothing => false,
+            Held::All => {
+                self.stats.buffer_hits += 1;
+                true
+            }
+            Held::UpTo(stream_ns) => {
+                span.stream_ns = stream_ns;
+                span.angle_ns = (stream_ns % u64::from(self.turn_ns)) as u32;
+                false
+            }
+        }
+    }
+
+    /// The spindle's angle at a time.
+    #[inline]
+    pub(super) fn angle(&self, at: Mono) -> u32 {
+        (at.0.wrapping_add(self.phase_ns) % u64::from(self.turn_ns)) as u32
+    }
+
+    /// Time from `now` until the transfer of `job` can begin. `angle` is the spindle's at `now`.
+    #[inline]
+    pub(super) fn approach(&self, now: Mono, angle: u32, job: &Job) -> u32 {
+        if self.goes_on(now, job) {
+            return 0;
+        }
+        let travel = self.overhead_ns + self.travel(job);
+        travel + self.wait(angle + travel, job.span.angle_ns)
+    }
+
+    #[inline]
+    fn goes_on(&self, now: Mono, job: &Job) -> bool {
+        if job.write {
+            self.wrote && job.span.first == self.end && now == self.free_at
+        } else {
+            self.ahead.continues(job.span.first)
+        }
+    }
+
+    #[inline]
+    fn travel(&self, job: &Job) -> u32 {
+        let tracks = self.track.abs_diff(job.span.track);
+        let settle = self.settle_ns + if job.write { self.write_settle_ns } else { 0 };
+        match tracks {
+            0 => 0,
+            1 => self.switch_ns + settle,
+            _ => self.seek.time(f64::from(tracks) * self.track_share).0 as u32 + settle,
+        }
+    }
+
+    /// From the angle `from`, which may be some turns on, to the angle `to`.
+    #[inline]
+    fn wait(&self, from: u32, to: u32) -> u32 {
+        let from = from % self.turn_ns;
+        if to >= from { to - from } else { to + self.turn_ns - from }
+    }
+
+    /// Begins a command; the arm is free. Returns when it will be done.
+    pub(super) fn start(&mut self, now: Mono, job: &Job) -> Mono {
+        debug_assert!(self.free_at <= now, "the arm is free");
+        let pace = self.trouble.pace(now);
+        let extra = self.trouble.extra(&job.span, job.write, job.arrived);
+        let goes_on = self.goes_on(now, job);
+        let done = if goes_on && !job.write {
+            let (phase_ns, turn_ns) = (self.phase_ns, u64::from(self.turn_ns));
+            let ready = now + Nanos(u64::from(self.overhead_ns));
+            let resume = |stream_ns: u64| {
+                let angle = (ready.0 + phase_ns) % turn_ns;
+                ready + Nanos((stream_ns % turn_ns + turn_ns - angle) % turn_ns)
+            };
+            self.ahead.read_on(now, &job.span, pace, resume).max(now)
+        } else {
+            let (before, from_ns) = if goes_on {
+                (0, self.end_stream_ns)
+            } else {
+                (self.approach(now, self.angle(now), job), job.span.stream_ns)
+            };
+            let transfer = job.span.stream_end_ns - from_ns;
+            let length = (u64::from(before) + transfer) as f64 * pace;
+            now + Nanos(length as u64)
+        };
+        let done = done + extra;
+        if job.write {
+            self.ahead.leave(now, pace);
+            self.ahead.forget(&job.span);
+        } else if goes_on {
+            self.ahead.delay(extra);
+        } else {
+            self.ahead.leave(now, pace);
+            self.ahead.begin(&job.span, done);
+        }
+        self.track = job.span.track_end;
+        self.end = job.span.end;
+        self.end_stream_ns = job.span.stream_end_ns;
+        self.wrote = job.write;
+        self.free_at = done;
+        self.stats.commands += 1;
+        self.stats.continued += u64::from(goes_on);
+        self.stats.retried += u64::from(extra > Nanos::ZERO);
+        self.stats.busy += done.since(now);
+        done
+    }
+}
