@@ -12,6 +12,7 @@
 //! a layer passes on whatever freedom the contract leaves to the device below it.
 
 mod backing;
+pub mod conformance;
 pub mod file;
 pub mod hdd;
 mod memory;

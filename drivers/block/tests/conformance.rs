@@ -1,0 +1,128 @@
+//! Every kind of device, alone and stacked, against the one contract.
+//!
+//! `ISOTHERM_SEED=…` repeats a run; without it the seed is fixed, so that CI is stable.
+
+use std::sync::{Arc, Condvar, Mutex};
+
+use isotherm_block::conformance::{self, Expect};
+use isotherm_block::spec::{LAYERS, LEAVES};
+use isotherm_block::{OpenContext, Spec};
+use isotherm_seam::{BlockDevice, Mono, OpenOptions, Park, Unpark};
+
+/// Stacks beside the example of each kind. `DIR` stands for a folder of the test's own.
+const STACKS: &[&str] = &[
+    "null:1T",
+    "memory:1M",
+    "memory:3M?block=4K",
+    "memory:16M?physical=64K",
+    "file:DIR/a.img?size=8M",
+    "file:DIR/a,b:c.img?size=8M:direct=no:threads=1",
+];
+
+/// Depths to open each stack with: alone, a few, many.
+const DEPTHS: &[u32] = &[1, 3, 64];
+
+fn seed() -> u64 {
+    std::env::var("ISOTHERM_SEED").map_or(0x1507, |text| text.parse().expect("a number"))
+}
+
+fn open(spec: &str, depth: u32, park: &dyn Park, seed: u64) -> Box<dyn BlockDevice> {
+    let options = OpenOptions { write: true, depth, ..OpenOptions::default() };
+    let context = OpenContext { options, unparker: park.unparker(), seed, leaves: &mut [] };
+    Spec::parse(spec).and_then(|spec| spec.open(context)).unwrap_or_else(|e| panic!("{e}"))
+}
+
+/// What may be expected of a stack, by the kinds in it.
+fn expect(spec: &str) -> Expect {
+    let has = |kind: &str| spec.split([',', ':']).any(|part| part == kind);
+    Expect {
+        keeps_data: !has("null"),
+        fails: has("fault"),
+        // A flush of a real file waits for the disk underneath.
+        operations: if has("file") { 300 } else { 1_500 },
+    }
+}
+
+fn check(spec: &str) {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let spec = spec.replace("DIR", &folder.path().display().to_string());
+    let pool = conformance::pool();
+    let free = pool.free_count();
+    for (round, &depth) in DEPTHS.iter().enumerate() {
+        let mut park = Bell::default();
+        let seed = seed() + round as u64;
+        eprintln!("{spec} at depth {depth}");
+        let mut device = open(&spec, depth, &park, seed);
+        conformance::run_with(&mut *device, &mut park, &pool, seed, expect(&spec));
+        drop(device);
+    }
+    dropped_with_requests_in_flight(&spec);
+    assert_eq!(pool.free_count(), free);
+}
+
+/// A dropped device ends, and gives the buffers back or keeps them, but never both.
+fn dropped_with_requests_in_flight(spec: &str) {
+    let pool = conformance::pool();
+    let free = pool.free_count();
+    let park = Bell::default();
+    let mut device = open(spec, 8, &park, 1);
+    for index in 0..8 {
+        let buf = pool.alloc(4096).expect("a buffer");
+        let op = isotherm_seam::Op::Read { lba: isotherm_seam::Lba(0), buf };
+        let request = isotherm_seam::Request { tag: isotherm_seam::Tag(index), op };
+        assert!(device.submit(Mono(0), request).is_ok());
+    }
+    drop(device);
+    assert_eq!(pool.free_count(), free, "nothing here is stuck in a kernel");
+}
+
+#[test]
+fn every_stack_keeps_the_contract() {
+    for spec in STACKS {
+        check(spec);
+    }
+}
+
+/// So a new kind is tested the moment it is listed.
+#[test]
+fn the_example_of_every_kind_keeps_the_contract() {
+    let layers = LAYERS.iter().map(|kind| kind.example);
+    // The ring is offered by its own crate, which runs this test on it.
+    let leaves = LEAVES.iter().filter(|kind| kind.name != "uring").map(|kind| kind.example);
+    for example in layers.chain(leaves) {
+        let spec = Spec::parse(example).expect("an example parses");
+        let folder = spec.path().and_then(|path| path.parent()).map(|p| p.display().to_string());
+        check(&folder.map_or(example.to_owned(), |folder| example.replace(&folder, "DIR")));
+    }
+}
+
+/// Sleeps until rung.
+#[derive(Default)]
+struct Bell {
+    rung: Arc<(Mutex<bool>, Condvar)>,
+}
+
+struct Rope(Arc<(Mutex<bool>, Condvar)>);
+
+impl Park for Bell {
+    fn park(&mut self, now: Mono, until: Option<Mono>) {
+        let (rung, bell) = &*self.rung;
+        let guard = rung.lock().expect("nobody panics with the bell");
+        let patience = until.map_or(u64::MAX / 4, |until| until.since(now).0);
+        let patience = std::time::Duration::from_nanos(patience);
+        let (mut guard, _) =
+            bell.wait_timeout_while(guard, patience, |rung| !*rung).expect("nobody panics");
+        *guard = false;
+    }
+
+    fn unparker(&self) -> Arc<dyn Unpark> {
+        Arc::new(Rope(Arc::clone(&self.rung)))
+    }
+}
+
+impl Unpark for Rope {
+    fn unpark(&self) {
+        *self.0.0.lock().expect("nobody panics with the bell") = true;
+        self.0.1.notify_one();
+    }
+}
