@@ -1,0 +1,341 @@
+//! One disk's requests on a ring: a fixed table of slots, those that have completed, and how
+//! each becomes an entry of the submission queue.
+//!
+//! What must always hold: while the kernel (or the helper thread) may touch a buffer, the
+//! buffer sits in its slot and nobody reads or writes it. The slot is given back only by
+//! `finish`, which is called once the completion is there. A queue pair dropped earlier leaks
+//! its buffers.
+#![allow(unsafe_code, reason = "island: entries that point into buffers held by slots")]
+
+use std::collections::VecDeque;
+
+use io_uring::{opcode, squeue, types};
+use isotherm_seam::{BlockSize, Completion, IoBuf, IoError, Op, Persist, Request};
+
+use crate::medium::Medium;
+use crate::outcome::{Progress, Verdict, cause};
+use crate::raw::RawRing;
+use crate::setup::FixedSpan;
+
+/// One disk's requests.
+pub(crate) struct Qpair {
+    /// Number of this disk in the ring: the upper half of its user data.
+    index: u32,
+    medium: Medium,
+    block: BlockSize,
+    slots: Vec<Slot>,
+    free: Vec<u32>,
+    /// Completed, not yet polled.
+    ready: VecDeque<u32>,
+    /// Reads to be made by the core itself.
+    plain: VecDeque<u32>,
+    /// Requests that the ring or the helper has.
+    away: u32,
+    /// The device said that nothing further will succeed.
+    gone: bool,
+    orphan: bool,
+    /// Reads are made by the core itself, in `poll`.
+    plain_reads: bool,
+}
+
+#[derive(Default)]
+struct Slot {
+    request: Option<Request>,
+    start_bytes: u64,
+    progress: Progress,
+    result: Option<IoError>,
+}
+
+/// What became of a completion.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Landed {
+    /// The request is done: `poll` returns it.
+    Ready,
+    /// The rest of it must be sent.
+    Again,
+}
+
+impl Qpair {
+    /// An empty table of `depth` slots. Nothing is allocated after this.
+    pub(crate) fn new(
+        index: u32,
+        medium: Medium,
+        block: BlockSize,
+        depth: u32,
+        plain_reads: bool,
+    ) -> Qpair {
+        let depth_slots = depth as usize;
+        Qpair {
+            index,
+            medium,
+            block,
+            slots: (0..depth).map(|_| Slot::default()).collect(),
+            free: (0..depth).rev().collect(),
+            ready: VecDeque::with_capacity(depth_slots),
+            plain: VecDeque::with_capacity(depth_slots),
+            away: 0,
+            gone: false,
+            orphan: false,
+            plain_reads,
+        }
+    }
+
+    pub(crate) fn depth(&self) -> u32 {
+        self.slots.len() as u32
+    }
+
+    pub(crate) fn medium(&self) -> &Medium {
+        &self.medium
+    }
+
+    pub(crate) fn medium_mut(&mut self) -> &mut Medium {
+        &mut self.medium
+    }
+
+    #[inline]
+    pub(crate) fn inflight(&self) -> usize {
+        self.slots.len() - self.free.len()
+    }
+
+    #[inline]
+    pub(crate) fn is_full(&self) -> bool {
+        self.free.is_empty()
+    }
+
+    #[inline]
+    pub(crate) fn has_ready(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
+    #[inline]
+    pub(crate) fn has_plain(&self) -> bool {
+        !self.plain.is_empty()
+    }
+
+    /// Takes a request that `refusal` does not keep from being sent. The caller has seen that
+    /// the table is not full.
+    #[inline]
+    pub(crate) fn admit(&mut self, request: Request) -> u32 {
+        let (start, len) = match &request.op {
+            Op::Read { lba, buf } | Op::Write { lba, buf, .. } => {
+                (self.block.byte_offset(*lba), buf.len() as u32)
+            }
+            Op::Discard { lba, .. } => (self.block.byte_offset(*lba), 0),
+            Op::Flush | Op::ZoneReport { .. } | Op::ZoneReset { .. } | Op::ZoneFinish { .. } => {
+                (0, 0)
+            }
+        };
+        let index = self.free.pop().expect("a free slot, as the caller has seen");
+        let slot = &mut self.slots[index as usize];
+        slot.start_bytes = start;
+        slot.progress = Progress::new(len);
+        slot.result = None;
+        slot.request = Some(request);
+        index
+    }
+
+    /// Takes a request that fails at once.
+    pub(crate) fn admit_failed(&mut self, request: Request, error: IoError) {
+        let slot = self.admit(request);
+        self.slots[slot as usize].result = Some(error);
+        self.ready.push_back(slot);
+    }
+
+    /// Why a request is not sent at all: known without asking the kernel.
+    #[inline]
+    pub(crate) fn refusal(&self, op: &Op) -> Option<IoError> {
+        if self.gone {
+            return Some(IoError::Gone);
+        }
+        let changes = match op {
+            Op::Read { .. } | Op::Flush | Op::ZoneReport { .. } => false,
+            Op::Write { .. } | Op::Discard { .. } => true,
+            Op::ZoneReset { .. } | Op::ZoneFinish { .. } => true,
+        };
+        (changes && !self.medium.writable()).then_some(IoError::ReadOnly)
+    }
+
+    /// Whether the core makes this request itself.
+    #[inline]
+    pub(crate) fn reads_plain(&self, op: &Op) -> bool {
+        self.plain_reads && matches!(op, Op::Read { .. })
+    }
+
+    /// Queues a read for `read_plain`.
+    #[inline]
+    pub(crate) fn queue_plain(&mut self, slot: u32) {
+        self.plain.push_back(slot);
+    }
+
+    /// Reads the next queued one here and now.
+    #[inline]
+    pub(crate) fn read_plain(&mut self) -> Option<Completion> {
+        let index = self.plain.pop_front()?;
+        loop {
+            let slot = &mut self.slots[index as usize];
+            let Some(Request { op: Op::Read { buf, .. }, .. }) = &mut slot.request else {
+                unreachable!("only reads are queued for the core");
+            };
+            let from = slot.progress.moved_bytes as usize;
+            let answer = self.medium.read_at(&mut buf[from..], slot.start_bytes + from as u64);
+            if self.settle(index, answer) == Landed::Ready {
+                return Some(self.finish(index));
+            }
+        }
+    }
+
+    /// Hands a slot to the ring. False when the submission queue is full.
+    #[inline]
+    pub(crate) fn push(&mut self, slot: u32, ring: &RawRing, fixed: &FixedSpan) -> bool {
+        let Some(entry) = self.entry(slot, fixed) else {
+            unreachable!("this operation goes to the helper");
+        };
+        let entry = entry.user_data(u64::from(self.index) << 32 | u64::from(slot));
+        // SAFETY: the entry points into the buffer in the slot. It stays there, untouched,
+        // until `land` has been given this entry's completion (module documentation).
+        let pushed = unsafe { ring.push(&entry) };
+        self.away += u32::from(pushed);
+        pushed
+    }
+
+    #[inline]
+    fn entry(&mut self, slot: u32, fixed: &FixedSpan) -> Option<squeue::Entry> {
+        let Slot { request, start_bytes, progress, .. } = &mut self.slots[slot as usize];
+        let request = request.as_mut().expect("a slot in use holds its request");
+        let moved = progress.moved_bytes;
+        let (offset, len) = (*start_bytes + u64::from(moved), progress.len_bytes - moved);
+        let at = |buf: &mut IoBuf| {
+            // SAFETY: moved <= len <= the buffer's capacity.
+            let ptr = unsafe { buf.as_raw().add(moved as usize) };
+            (ptr, fixed.index(ptr, len))
+        };
+        let target = self.medium.target();
+        // The two kinds of descriptor are two types to io-uring.
+        macro_rules! build {
+            ($fd:ident => $entry:expr) => {
+                match target {
+                    Target::Registered(index) => {
+                        let $fd = types::Fixed(index);
+                        $entry.build()
+                    }
+                    Target::Descriptor(fd) => {
+                        let $fd = types::Fd(fd);
+                        $entry.build()
+                    }
+                }
+            };
+        }
+        Some(match &mut request.op {
+            Op::Read { buf, .. } => match at(buf) {
+                (ptr, Some(i)) => {
+                    build!(fd => opcode::ReadFixed::new(fd, ptr, len, i).offset(offset))
+                }
+                (ptr, None) => build!(fd => opcode::Read::new(fd, ptr, len).offset(offset)),
+            },
+            Op::Write { buf, persist, .. } => {
+                let flags = match persist {
+                    Persist::Flush => 0,
+                    Persist::Fua => libc::RWF_DSYNC,
+                };
+                match at(buf) {
+                    (ptr, Some(i)) => build!(fd => opcode::WriteFixed::new(fd, ptr, len, i)
+                        .offset(offset).rw_flags(flags)),
+                    (ptr, None) => build!(fd => opcode::Write::new(fd, ptr, len)
+                        .offset(offset).rw_flags(flags)),
+                }
+            }
+            Op::Flush => {
+                build!(fd => opcode::Fsync::new(fd).flags(types::FsyncFlags::DATASYNC))
+            }
+            Op::Discard { blocks, .. } => {
+                let bytes = *blocks << self.block.shift();
+                let mode = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
+                build!(fd => opcode::Fallocate::new(fd, bytes).offset(offset).mode(mode))
+            }
+            Op::ZoneReport { .. } | Op::ZoneReset { .. } | Op::ZoneFinish { .. } => return None,
+        })
+    }
+
+    /// Takes the kernel's answer for a slot.
+    #[inline]
+    pub(crate) fn land(&mut self, slot: u32, answer: i32) -> Landed {
+        self.away -= 1;
+        let landed = self.settle(slot, answer);
+        if landed == Landed::Ready {
+            self.ready.push_back(slot);
+        }
+        landed
+    }
+
+    #[inline]
+    fn settle(&mut self, index: u32, answer: i32) -> Landed {
+        let slot = &mut self.slots[index as usize];
+        match slot.progress.take(answer, self.medium.unit_bytes()) {
+            Verdict::Done => Landed::Ready,
+            Verdict::Again => Landed::Again,
+            failure => {
+                let at = slot.progress.stopped_at(slot.start_bytes, self.block);
+                let error = cause(failure, at, || self.medium.shrunk());
+                self.gone |= error == IoError::Gone;
+                slot.result = Some(error);
+                Landed::Ready
+            }
+        }
+    }
+
+    /// The next completed request.
+    #[inline]
+    pub(crate) fn pop_ready(&mut self) -> Option<Completion> {
+        let index = self.ready.pop_front()?;
+        Some(self.finish(index))
+    }
+
+    /// Forgets what is done, and reads that the core would make: the disk was dropped and
+    /// nobody will ask. Returns how many were done and how many were such reads.
+    pub(crate) fn abandon(&mut self) -> (u32, u32) {
+        let counts = (self.ready.len() as u32, self.plain.len() as u32);
+        while let Some(slot) = self.ready.pop_front().or_else(|| self.plain.pop_front()) {
+            drop(self.finish(slot));
+        }
+        counts
+    }
+
+    /// The disk is gone and its requests are not: they are abandoned as they come back.
+    pub(crate) fn orphan(&mut self) {
+        self.orphan = true;
+    }
+
+    pub(crate) fn is_orphan(&self) -> bool {
+        self.orphan
+    }
+
+    #[inline]
+    fn finish(&mut self, index: u32) -> Completion {
+        let slot = &mut self.slots[index as usize];
+        let request = slot.request.take().expect("a slot in use holds its request");
+        self.free.push(index);
+        request.complete(slot.result.take().map_or(Ok(()), Err))
+    }
+}
+
+impl Drop for Qpair {
+    fn drop(&mut self) {
+        if self.away == 0 {
+            return;
+        }
+        for slot in &mut self.slots {
+            if let Some(buf) = slot.request.take().and_then(|r| r.op.into_buf()) {
+                buf.leak();
+            }
+        }
+    }
+}
+
+/// How an entry names the file.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Target {
+    /// By its place in the table of registered files.
+    Registered(u32),
+    /// By its descriptor.
+    Descriptor(i32),
+}
