@@ -12,6 +12,7 @@ mod mounts;
 mod park;
 mod realtime;
 mod root;
+pub mod safety;
 mod topology;
 mod tsc;
 
