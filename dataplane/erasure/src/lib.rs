@@ -25,6 +25,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+#[cfg(feature = "bench")]
+pub mod bench;
 mod cells;
 mod checksum;
 mod codec;

@@ -81,4 +81,4 @@ impl Lanes for Ymm {
     }
 }
 
-passes!(Ymm, "avx2", 1, 1);
+passes!(Ymm, "avx2", [1, 1, 1, 1, 1, 1, 1, 1, 1]);

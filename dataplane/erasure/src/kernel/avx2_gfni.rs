@@ -68,4 +68,4 @@ impl Lanes for Ymm {
     }
 }
 
-passes!(Ymm, "avx2,gfni", 2, 1);
+passes!(Ymm, "avx2,gfni", [2, 2, 2, 2, 2, 1, 1, 1, 1]);

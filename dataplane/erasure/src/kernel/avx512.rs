@@ -68,4 +68,4 @@ impl Lanes for Zmm {
     }
 }
 
-passes!(Zmm, "avx512f,avx512bw,avx512vl,gfni", 4, 2);
+passes!(Zmm, "avx512f,avx512bw,avx512vl,gfni", [4, 4, 8, 4, 4, 2, 2, 2, 2]);

@@ -9,6 +9,10 @@ use super::Raw;
 /// Bytes ahead of the loop that streaming passes prefetch.
 const PREFETCH_BYTES: usize = 1024;
 
+/// Up to so many multiplied rows, the coefficients of two sources stay in registers and the
+/// vectors pass by; above, the vectors stay and each coefficient is loaded once for all of them.
+const FEW_ROWS: usize = 3;
+
 /// One vector register of a kernel.
 ///
 /// # Safety
@@ -104,27 +108,21 @@ unsafe fn step<L: Lanes, const R: usize, const X: bool, const STREAM: bool, cons
         let mut s = 0;
         if X {
             while s + 2 <= raw.plain_sources {
-                let (a, b) = pair::<L, R, STREAM, V>(raw, s, at, &mut sums);
-                for v in 0..V {
-                    plain[v] = plain[v].xor2(a[v], b[v]);
-                }
+                pair::<L, R, true, STREAM, V>(raw, s, at, &mut sums, &mut plain);
                 s += 2;
             }
             if s < raw.plain_sources {
-                let a = single::<L, R, STREAM, V>(raw, s, at, &mut sums);
-                for v in 0..V {
-                    plain[v] = plain[v].xor(a[v]);
-                }
+                single::<L, R, true, STREAM, V>(raw, s, at, &mut sums, &mut plain);
                 s += 1;
             }
         }
         if R > 0 {
             while s + 2 <= raw.sources {
-                pair::<L, R, STREAM, V>(raw, s, at, &mut sums);
+                pair::<L, R, false, STREAM, V>(raw, s, at, &mut sums, &mut plain);
                 s += 2;
             }
             if s < raw.sources {
-                single::<L, R, STREAM, V>(raw, s, at, &mut sums);
+                single::<L, R, false, STREAM, V>(raw, s, at, &mut sums, &mut plain);
             }
         }
 
@@ -144,81 +142,106 @@ unsafe fn step<L: Lanes, const R: usize, const X: bool, const STREAM: bool, cons
     }
 }
 
-/// Adds two sources to every multiplied row; gives them back for the plain one.
+/// Adds two sources to every multiplied row, and to the plain one if `X`.
 ///
 /// # Safety
 /// As [`step`], and sources `s` and `s + 1` exist.
 #[inline(always)]
-unsafe fn pair<L: Lanes, const R: usize, const STREAM: bool, const V: usize>(
+unsafe fn pair<L: Lanes, const R: usize, const X: bool, const STREAM: bool, const V: usize>(
     raw: &Raw,
     s: usize,
     at: usize,
     sums: &mut [[L; V]; R],
-) -> ([L; V], [L; V]) {
+    plain: &mut [L; V],
+) {
     // SAFETY: the caller's.
     unsafe {
-        let (a, b) = (take::<L, STREAM, V>(raw, s, at), take::<L, STREAM, V>(raw, s + 1, at));
+        let (from_a, from_b) =
+            (source::<L, STREAM, V>(raw, s, at), source::<L, STREAM, V>(raw, s + 1, at));
+        if R <= FEW_ROWS {
+            for v in 0..V {
+                let (a, b) = (L::load(from_a.add(v * L::BYTES)), L::load(from_b.add(v * L::BYTES)));
+                let (ready_a, ready_b) = (a.operand(), b.operand());
+                for (r, sums) in sums.iter_mut().enumerate() {
+                    let ca = L::coefficient(raw.table, s * R + r);
+                    let cb = L::coefficient(raw.table, (s + 1) * R + r);
+                    sums[v] = sums[v].xor2(L::product(ready_a, ca), L::product(ready_b, cb));
+                }
+                if X {
+                    plain[v] = plain[v].xor2(a, b);
+                }
+            }
+            return;
+        }
+        let (mut a, mut b) = ([L::zero(); V], [L::zero(); V]);
+        for v in 0..V {
+            (a[v], b[v]) = (L::load(from_a.add(v * L::BYTES)), L::load(from_b.add(v * L::BYTES)));
+        }
         for (r, sums) in sums.iter_mut().enumerate() {
             let ca = L::coefficient(raw.table, s * R + r);
             let cb = L::coefficient(raw.table, (s + 1) * R + r);
             for v in 0..V {
-                sums[v] =
-                    sums[v].xor2(L::product(a[v].operand(), ca), L::product(b[v].operand(), cb));
+                let (pa, pb) = (L::product(a[v].operand(), ca), L::product(b[v].operand(), cb));
+                sums[v] = sums[v].xor2(pa, pb);
             }
         }
-        (a, b)
+        if X {
+            for v in 0..V {
+                plain[v] = plain[v].xor2(a[v], b[v]);
+            }
+        }
     }
 }
 
-/// Adds one source to every multiplied row; gives it back for the plain one.
+/// Adds one source to every multiplied row, and to the plain one if `X`.
 ///
 /// # Safety
 /// As [`step`], and source `s` exists.
 #[inline(always)]
-unsafe fn single<L: Lanes, const R: usize, const STREAM: bool, const V: usize>(
+unsafe fn single<L: Lanes, const R: usize, const X: bool, const STREAM: bool, const V: usize>(
     raw: &Raw,
     s: usize,
     at: usize,
     sums: &mut [[L; V]; R],
-) -> [L; V] {
+    plain: &mut [L; V],
+) {
     // SAFETY: the caller's.
     unsafe {
-        let a = take::<L, STREAM, V>(raw, s, at);
-        for (r, sums) in sums.iter_mut().enumerate() {
-            let c = L::coefficient(raw.table, s * R + r);
-            for v in 0..V {
-                sums[v] = sums[v].xor(L::product(a[v].operand(), c));
+        let from = source::<L, STREAM, V>(raw, s, at);
+        for v in 0..V {
+            let a = L::load(from.add(v * L::BYTES));
+            let ready = a.operand();
+            for (r, sums) in sums.iter_mut().enumerate() {
+                sums[v] = sums[v].xor(L::product(ready, L::coefficient(raw.table, s * R + r)));
+            }
+            if X {
+                plain[v] = plain[v].xor(a);
             }
         }
-        a
     }
 }
 
-/// Loads `V` vectors of source `s`, prefetching what comes later if the pass streams.
+/// Where this step's vectors of source `s` lie; prefetches what comes later if the pass streams.
 ///
 /// # Safety
 /// As [`step`], and source `s` exists.
 #[inline(always)]
-unsafe fn take<L: Lanes, const STREAM: bool, const V: usize>(
+unsafe fn source<L: Lanes, const STREAM: bool, const V: usize>(
     raw: &Raw,
     s: usize,
     at: usize,
-) -> [L; V] {
+) -> *const u8 {
     // SAFETY: the caller's; a prefetch past the end of a cell touches nothing.
     unsafe {
-        let source = *raw.cells.add(s);
+        let from = (*raw.cells.add(s)).add(at);
         if STREAM {
             let mut ahead = 0;
             while ahead < V * L::BYTES {
-                L::prefetch(source.wrapping_add(at + PREFETCH_BYTES + ahead));
+                L::prefetch(from.wrapping_add(PREFETCH_BYTES + ahead));
                 ahead += 64;
             }
         }
-        let mut vectors = [L::zero(); V];
-        for (v, vector) in vectors.iter_mut().enumerate() {
-            *vector = L::load(source.add(at + v * L::BYTES));
-        }
-        vectors
+        from
     }
 }
 
@@ -246,10 +269,12 @@ pub(super) type Passes = [[[super::PassFn; super::ROWS_MAX + 1]; 2]; 2];
 
 /// Instantiates [`pass`] for every row count under the CPU features of a kernel.
 ///
-/// `$narrow` vectors at a time up to four multiplied rows, `$wide` above: as many as the
-/// register file holds beside the operands.
+/// For each count of multiplied rows, from none to eight, the vectors at a time: as many as the
+/// register file holds beside the operands. Long visits to each source matter most where cells
+/// are aligned to pages: then all sources fall into the same few sets of the first-level cache,
+/// and what the hardware prefetches for one is thrown out by the next before it is used.
 macro_rules! passes {
-    ($lanes:ty, $features:literal, $few:literal, $many:literal) => {
+    ($lanes:ty, $features:literal, [$v0:literal, $v1:literal, $v2:literal, $v3:literal, $v4:literal, $v5:literal, $v6:literal, $v7:literal, $v8:literal]) => {
         #[target_feature(enable = $features)]
         unsafe fn instance<const R: usize, const X: bool, const STREAM: bool, const V: usize>(
             raw: &super::Raw,
@@ -265,15 +290,15 @@ macro_rules! passes {
             macro_rules! rows {
                 ($x:literal, $stream:literal) => {
                     [
-                        instance::<0, $x, $stream, $few>,
-                        instance::<1, $x, $stream, $few>,
-                        instance::<2, $x, $stream, $few>,
-                        instance::<3, $x, $stream, $few>,
-                        instance::<4, $x, $stream, $few>,
-                        instance::<5, $x, $stream, $many>,
-                        instance::<6, $x, $stream, $many>,
-                        instance::<7, $x, $stream, $many>,
-                        instance::<8, $x, $stream, $many>,
+                        instance::<0, $x, $stream, $v0>,
+                        instance::<1, $x, $stream, $v1>,
+                        instance::<2, $x, $stream, $v2>,
+                        instance::<3, $x, $stream, $v3>,
+                        instance::<4, $x, $stream, $v4>,
+                        instance::<5, $x, $stream, $v5>,
+                        instance::<6, $x, $stream, $v6>,
+                        instance::<7, $x, $stream, $v7>,
+                        instance::<8, $x, $stream, $v8>,
                     ]
                 };
             }

@@ -71,4 +71,4 @@ impl Lanes for Quad {
     unsafe fn fence() {}
 }
 
-passes!(Quad, "neon", 2, 1);
+passes!(Quad, "neon", [2, 2, 2, 2, 2, 1, 1, 1, 1]);
