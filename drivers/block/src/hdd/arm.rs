@@ -56,14 +56,12 @@ pub(super) struct Arm {
     settle_ns: u32,
     write_settle_ns: u32,
     switch_ns: u32,
-    /// One over the number of tracks.
-    track_share: f64,
+    /// Blocks that are nearer than this lie on the same track or its neighbour.
+    near_blocks: u64,
     trouble: Trouble,
 
-    /// Track, block and stream time where the last command ended.
-    track: u32,
-    end: u64,
-    end_stream_ns: u64,
+    /// Where the last command ended: it is its span.
+    at: Span,
     wrote: bool,
     /// When it became free.
     free_at: Mono,
@@ -83,11 +81,9 @@ impl Arm {
             settle_ns: ns(profile.settle_ms),
             write_settle_ns: ns(profile.write_settle_ms),
             switch_ns: profile.switch().0 as u32,
-            track_share: 1.0 / f64::from(tracks.count()),
+            near_blocks: tracks.near_blocks(),
             trouble,
-            track: 0,
-            end: u64::MAX,
-            end_stream_ns: 0,
+            at: Span::default(),
             wrote: false,
             free_at: Mono::ZERO,
             ahead: ReadAhead::new(u64::from(profile.read_ahead_turns) * turn.0),
@@ -128,7 +124,8 @@ impl Arm {
         (at.0.wrapping_add(self.phase_ns) % u64::from(self.turn_ns)) as u32
     }
 
-    /// Time from `now` until the transfer of `job` can begin. `angle` is the spindle's at `now`.
+    /// Time until the transfer of `job` can begin, counted from the controller's overhead on,
+    /// when the spindle's angle was `angle`.
     #[inline]
     pub(super) fn approach(&self, now: Mono, angle: u32, job: &Job) -> u32 {
         if self.goes_on(now, job) {
@@ -138,10 +135,13 @@ impl Arm {
         travel + self.wait(angle + travel, job.span.angle_ns)
     }
 
+    /// Whether the head is where the job begins, so that it needs neither overhead nor travel.
     #[inline]
-    fn goes_on(&self, now: Mono, job: &Job) -> bool {
+    pub(super) fn goes_on(&self, now: Mono, job: &Job) -> bool {
         if job.write {
-            self.wrote && job.span.first == self.end && now == self.free_at
+            let follows = self.wrote && job.span.first == self.at.end;
+            // One that comes as the head leaves the last block is too late.
+            follows && now == self.free_at && job.arrived < now
         } else {
             self.ahead.continues(job.span.first)
         }
@@ -149,13 +149,12 @@ impl Arm {
 
     #[inline]
     fn travel(&self, job: &Job) -> u32 {
-        let tracks = self.track.abs_diff(job.span.track);
         let settle = self.settle_ns + if job.write { self.write_settle_ns } else { 0 };
-        match tracks {
-            0 => 0,
-            1 => self.switch_ns + settle,
-            _ => self.seek.time(f64::from(tracks) * self.track_share).0 as u32 + settle,
+        if job.span.first.abs_diff(self.at.end) < self.near_blocks {
+            return if job.span.track == self.at.track_end { 0 } else { self.switch_ns + settle };
         }
+        let distance = f64::from((job.span.radius - self.at.radius_end).abs());
+        self.seek.time(distance.max(f64::MIN_POSITIVE)).0 as u32 + settle
     }
 
     /// From the angle `from`, which may be some turns on, to the angle `to`.
@@ -165,12 +164,12 @@ impl Arm {
         if to >= from { to - from } else { to + self.turn_ns - from }
     }
 
-    /// Begins a command; the arm is free. Returns when it will be done.
-    pub(super) fn start(&mut self, now: Mono, job: &Job) -> Mono {
+    /// Begins a command; the arm is free. It is so again at [`free_at`](Self::free_at).
+    /// `now` is when the controller's overhead began.
+    pub(super) fn start(&mut self, now: Mono, job: &Job, goes_on: bool) {
         debug_assert!(self.free_at <= now, "the arm is free");
         let pace = self.trouble.pace(now);
         let extra = self.trouble.extra(&job.span, job.write, job.arrived);
-        let goes_on = self.goes_on(now, job);
         let done = if goes_on && !job.write {
             let (phase_ns, turn_ns) = (self.phase_ns, u64::from(self.turn_ns));
             let ready = now + Nanos(u64::from(self.overhead_ns));
@@ -181,7 +180,7 @@ impl Arm {
             self.ahead.read_on(now, &job.span, pace, resume).max(now)
         } else {
             let (before, from_ns) = if goes_on {
-                (0, self.end_stream_ns)
+                (0, self.at.stream_end_ns)
             } else {
                 (self.approach(now, self.angle(now), job), job.span.stream_ns)
             };
@@ -199,15 +198,12 @@ impl Arm {
             self.ahead.leave(now, pace);
             self.ahead.begin(&job.span, done);
         }
-        self.track = job.span.track_end;
-        self.end = job.span.end;
-        self.end_stream_ns = job.span.stream_end_ns;
+        self.at = job.span;
         self.wrote = job.write;
         self.free_at = done;
         self.stats.commands += 1;
         self.stats.continued += u64::from(goes_on);
         self.stats.retried += u64::from(extra > Nanos::ZERO);
         self.stats.busy += done.since(now);
-        done
     }
 }

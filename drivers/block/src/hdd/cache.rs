@@ -6,11 +6,11 @@
 //! Only time is modelled here. The data is in the inner device as soon as a write is taken, and
 //! it is the inner device that says what a crash makes of it.
 
-use isotherm_seam::{Mono, Nanos};
+use isotherm_seam::Mono;
 
-use super::arm::{Arm, Job};
+use super::arm::Job;
 use super::geometry::Span;
-use super::queue::Order;
+use super::queue::{View, Weight};
 
 /// Most runs of dirty blocks. [estimate]
 const RUNS_MAX: usize = 512;
@@ -96,25 +96,22 @@ impl WriteCache {
         self.runs.iter().any(within) || self.writing.as_ref().is_some_and(within)
     }
 
-    /// The run to write next, with its score. `age` is for how long somebody has been waiting
-    /// for the cache; nobody cares which of its runs goes first, so it counts for all alike.
-    pub(super) fn best(
-        &self,
-        order: Order,
-        arm: &Arm,
-        now: Mono,
-        age: Nanos,
-        upto: u64,
-    ) -> Option<(usize, f64)> {
-        let angle = arm.angle(now);
-        let mut best: Option<(usize, f64)> = None;
-        for (i, run) in self.runs.iter().enumerate().filter(|(_, run)| run.job.seq <= upto) {
-            let score = order.score(arm.approach(now, angle, &run.job), age.0, run.job.seq);
-            if best.is_none_or(|(_, least)| score < least) {
-                best = Some((i, score));
+    /// The run to write next, of those up to `seq`. Nobody cares which of them goes first, so
+    /// all have been waited for since the same `since`.
+    pub(super) fn best(&self, view: &View<'_>, since: Mono, seq: u64) -> Option<(usize, Weight)> {
+        let mut best: Option<(usize, Weight)> = None;
+        for (i, run) in self.runs.iter().enumerate().filter(|(_, run)| run.job.seq <= seq) {
+            let weight = view.weigh(&run.job, since);
+            if best.is_none_or(|(_, least)| weight.score < least.score) {
+                best = Some((i, weight));
             }
         }
         best
+    }
+
+    /// The job of a run.
+    pub(super) fn job(&self, index: usize) -> &Job {
+        &self.runs[index].job
     }
 
     /// Hands a run to the arm.

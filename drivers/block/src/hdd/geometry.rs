@@ -22,6 +22,9 @@ use super::profile::Profile;
 /// Tracks on one drive are grouped into at most so many bands. [estimate]: drives have dozens.
 const BANDS_MAX: u64 = 64;
 
+/// From so many tracks on it no longer matters how many there are.
+const TRACKS_AS_REAL: f64 = 4_096.0;
+
 /// Bands are found by the high bits of a block's address: below this many of them.
 const GUESSES_MAX: u64 = 512;
 
@@ -33,6 +36,9 @@ pub struct Tracks {
     guess: Vec<u8>,
     guess_shift: u32,
     tracks: u32,
+    /// One over their number.
+    track_share: f64,
+    near_blocks: u64,
     turn_ns: u64,
     switch_ns: u64,
 }
@@ -42,13 +48,14 @@ struct Band {
     first_block: u64,
     first_track: u32,
     track_blocks: u32,
+    /// One over `track_blocks`.
+    block_share: f64,
     /// Stream time of its first block.
     stream_ns: u64,
-    block_ns: f64,
 }
 
 /// Where a run of blocks lies.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Debug, Default)]
 pub struct Span {
     /// First block.
     pub first: u64,
@@ -64,6 +71,10 @@ pub struct Span {
     pub track_end: u32,
     /// Where in the turn the first block begins.
     pub angle_ns: u32,
+    /// Radius of the first block (0 the rim, 1 the hub).
+    pub radius: f32,
+    /// Radius of the end of the last.
+    pub radius_end: f32,
 }
 
 impl Tracks {
@@ -87,7 +98,7 @@ impl Tracks {
                 first_track: u32::try_from(first_track).expect("fewer than 2^32 tracks"),
                 track_blocks,
                 stream_ns,
-                block_ns: turn_ns as f64 / f64::from(track_blocks),
+                block_share: 1.0 / f64::from(track_blocks),
             });
             first_block += count * u64::from(track_blocks);
             stream_ns += count * (turn_ns + switch_ns);
@@ -110,7 +121,17 @@ impl Tracks {
                 (bands.partition_point(|band| band.first_block <= block) - 1) as u8
             })
             .collect();
-        Tracks { bands, guess, guess_shift, tracks, turn_ns, switch_ns }
+        let scale = (f64::from(tracks) / TRACKS_AS_REAL).min(1.0);
+        Tracks {
+            near_blocks: (f64::from(bands[0].track_blocks) * scale).ceil() as u64,
+            track_share: 1.0 / f64::from(tracks),
+            bands,
+            guess,
+            guess_shift,
+            tracks,
+            turn_ns,
+            switch_ns,
+        }
     }
 
     /// How many tracks there are.
@@ -124,24 +145,35 @@ impl Tracks {
         debug_assert!(count > 0);
         let band = self.band_of(first);
         let (track, block) = band.locate(first);
-        let stream_ns = self.stream_ns(band, track, block);
+        let (stream_ns, radius) = self.place(band, track, block);
         let end = first + count;
-        let (stream_end_ns, track_end) = if block + count <= u64::from(band.track_blocks) {
-            (self.stream_ns(band, track, block + count), band.first_track + track as u32)
+        let (end_band, track_end, end_block) = if block + count <= u64::from(band.track_blocks) {
+            (band, track, block + count)
         } else {
             let band = self.band_of(end - 1);
             let (track, block) = band.locate(end - 1);
-            (self.stream_ns(band, track, block + 1), band.first_track + track as u32)
+            (band, track, block + 1)
         };
+        let (stream_end_ns, radius_end) = self.place(end_band, track_end, end_block);
         Span {
             first,
             end,
             stream_ns,
             stream_end_ns,
             track: band.first_track + track as u32,
-            track_end,
+            track_end: end_band.first_track + track_end as u32,
             angle_ns: (stream_ns % self.turn_ns) as u32,
+            radius,
+            radius_end,
         }
+    }
+
+    /// Two blocks whose addresses differ by less lie on one track or on neighbours.
+    ///
+    /// On the real drive that is a track. On a scaled one it is less, by as much as there are
+    /// fewer tracks: two random requests are to meet on one track as rarely as on the real drive.
+    pub fn near_blocks(&self) -> u64 {
+        self.near_blocks
     }
 
     #[inline]
@@ -153,10 +185,14 @@ impl Tracks {
         &self.bands[i]
     }
 
+    /// Stream time and radius of the start of a block, or of the end of a track.
     #[inline]
-    fn stream_ns(&self, band: &Band, track: u64, block: u64) -> u64 {
-        let in_track = (block as f64 * band.block_ns) as u64;
-        band.stream_ns + track * (self.turn_ns + self.switch_ns) + in_track
+    fn place(&self, band: &Band, track: u64, block: u64) -> (u64, f32) {
+        let part = block as f64 * band.block_share;
+        let in_turn = (part * self.turn_ns as f64) as u64;
+        let stream_ns = band.stream_ns + track * (self.turn_ns + self.switch_ns) + in_turn;
+        let radius = ((u64::from(band.first_track) + track) as f64 + part) * self.track_share;
+        (stream_ns, radius as f32)
     }
 }
 

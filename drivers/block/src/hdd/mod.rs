@@ -17,20 +17,24 @@
 
 mod arm;
 mod cache;
+mod drive;
 mod geometry;
 mod options;
 mod profile;
 mod queue;
 mod read_ahead;
 mod seek;
+#[cfg(test)]
+mod tests;
 mod trouble;
 
 use isotherm_seam::{
-    BlockDevice, BlockSize, Completion, DeviceInfo, Due, Geometry, IoBuf, IoError, Mono, Nanos, Op,
-    OpKind, OpenCause, Persist, Request, Tag,
+    BlockDevice, Completion, DeviceInfo, Due, Geometry, IoBuf, IoError, Mono, Op, OpenCause,
+    Persist, Request, Tag,
 };
 
 pub use arm::ArmStats;
+pub use drive::{Command, Drive};
 pub use geometry::{Span, Tracks};
 pub use options::{HddOptions, KIND};
 pub use profile::{EXOS_X24, FUTURE_200T, HC670, PROFILES, Profile};
@@ -38,72 +42,31 @@ pub use queue::{DEPTH_MAX, Order};
 pub use seek::SeekCurve;
 pub use trouble::Slow;
 
-use arm::{Arm, Job};
-use cache::WriteCache;
-use queue::Queue;
-use trouble::Trouble;
-
-/// The smallest backing on which a scaled drive still behaves as the whole one, in tracks: below
-/// it too many requests meet on one track.
-pub const TRACKS_MIN: u64 = 32;
-
-/// Share of the backing that the write cache may hold at most: a cache as large as the drive
-/// would make a scaled drive forget that it has an arm.
-const DIRTY_SHARE: u64 = 16;
+use queue::bits;
 
 /// A mechanical disk over another device.
 pub struct Hdd {
     inner: Box<dyn BlockDevice>,
     geometry: Geometry,
     name: &'static str,
-    tracks: Tracks,
-    arm: Arm,
-    order: Order,
-    queue: Queue,
-    /// Absent where the write cache is off.
-    cache: Option<WriteCache>,
-    /// A write that must be durable on completion is a FUA write below.
-    inner_volatile: bool,
-    answer: Nanos,
-    bus_ns_per_byte: f64,
-
-    /// What the arm is doing until `arm.free_at()`.
-    busy: Option<Work>,
+    drive: Drive,
+    /// Without a write cache, a completed write is durable: a FUA write below.
+    durable_by_fua: bool,
     slots: Vec<Slot>,
-    /// Slots, as bits: unused.
+    /// Slots, as bits: unused, ...
     free: u32,
-    /// Cached writes that wait for room.
-    stalled: u32,
-    /// Flushes that wait for the cache.
-    flushing: u32,
-    /// Those whose time is known...
-    timed: u32,
-    /// ... those whose data has arrived...
+    /// ... answered by the device below, ...
     answered: u32,
-    /// ... flushes that the inner device has yet to be told of...
+    /// ... flushes that the device below has yet to be told of, ...
     unsent: u32,
-    /// ... and those that it handed back when told.
+    /// ... and those of them that it handed back when told.
     refused: u32,
-    seq: u64,
     inner_done: Vec<Completion>,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Work {
-    Command(usize),
-    Destage,
 }
 
 #[derive(Debug)]
 struct Slot {
     tag: Tag,
-    /// When the drive is done with it, once that is known.
-    at: Mono,
-    arrived: Mono,
-    bytes: u64,
-    /// For a flush: the newest write that it covers. For a stalled write: its job.
-    upto: u64,
-    job: Job,
     buf: Option<IoBuf>,
     result: Result<(), IoError>,
 }
@@ -118,8 +81,7 @@ impl Hdd {
     ) -> Result<Hdd, OpenCause> {
         let profile = &options.profile;
         let below = inner.geometry();
-        let bytes = below.capacity_bytes();
-        let needed_bytes = smallest_backing_bytes(profile);
+        let (bytes, needed_bytes) = (below.capacity_bytes(), profile.smallest_backing_bytes());
         if bytes < needed_bytes {
             return Err(OpenCause::TooSmall { bytes, needed_bytes });
         }
@@ -131,200 +93,57 @@ impl Hdd {
             return Err(OpenCause::BadSpec { why });
         }
         let depth = options.depth.clamp(1, DEPTH_MAX).min(below.depth_max);
-        let inner_volatile = below.volatile_cache;
         let geometry =
             Geometry { depth_max: depth, volatile_cache: options.write_cache, ..below.clone() };
-        let tracks = Tracks::new(profile, below.logical, below.blocks);
-        let weak = options.weak.map_or(0..0, |(start, length)| {
-            let at = |fraction: f64| (fraction * below.blocks as f64) as u64;
-            at(start)..at(start + length)
-        });
-        let trouble = Trouble::new(seed, options.retries, options.slow, weak, profile.turn());
-        let dirty_bytes = profile.dirty_bytes_max.min(bytes / DIRTY_SHARE);
+        let slot = || Slot { tag: Tag(0), buf: None, result: Ok(()) };
         Ok(Hdd {
             name: profile.name,
-            arm: Arm::new(profile, &tracks, trouble, seed),
-            tracks,
-            order: options.order,
-            queue: Queue::new(),
-            cache: options.write_cache.then(|| WriteCache::new(dirty_bytes)),
-            inner_volatile,
-            answer: Nanos::from_millis_f64(profile.answer_ms),
-            bus_ns_per_byte: 1e3 / profile.bus_mb_s,
-            busy: None,
-            slots: (0..depth).map(|_| Slot::empty()).collect(),
+            drive: Drive::new(options, below.logical, below.blocks, seed),
+            durable_by_fua: !options.write_cache && below.volatile_cache,
+            slots: (0..depth).map(|_| slot()).collect(),
             free: u32::MAX >> (32 - depth),
-            stalled: 0,
-            flushing: 0,
-            timed: 0,
             answered: 0,
             unsent: 0,
             refused: 0,
-            seq: 0,
             inner_done: Vec::with_capacity(depth as usize),
             geometry,
             inner,
         })
     }
 
-    /// What the arm has done so far.
-    pub fn stats(&self) -> ArmStats {
-        self.arm.stats()
+    /// The drive itself.
+    pub fn drive(&self) -> &Drive {
+        &self.drive
     }
 
-    /// The layout of its tracks.
-    pub fn tracks(&self) -> &Tracks {
-        &self.tracks
+    fn occupy(&mut self, slot: usize, tag: Tag) {
+        self.free &= !(1 << slot);
+        self.slots[slot].tag = tag;
     }
 
-    /// Lets the arm do what it had to do until `now`.
-    fn advance(&mut self, now: Mono) {
-        while let Some(work) = self.busy {
-            let at = self.arm.free_at();
-            if at > now {
-                return;
-            }
-            self.busy = None;
-            match work {
-                Work::Command(slot) => self.done_at(slot, at),
-                Work::Destage => self.destaged(at),
-            }
-            self.start_next(at);
-        }
+    /// Keeps what the device below (or a check) says until the drive is done.
+    fn answer(&mut self, slot: usize, buf: Option<IoBuf>, result: Result<(), IoError>) {
+        debug_assert!(self.answered & 1 << slot == 0, "each request completes once");
+        self.slots[slot].buf = buf;
+        self.slots[slot].result = result;
+        self.answered |= 1 << slot;
     }
 
-    /// The arm is free: gives it what is best, if there is anything.
-    fn start_next(&mut self, now: Mono) {
-        debug_assert!(self.busy.is_none());
-        let waiting = self.stalled | self.flushing;
-        let command = self.queue.best(self.order, &self.arm, now);
-        let destage = match &self.cache {
-            Some(cache) if !cache.is_empty() && (command.is_none() || waiting != 0) => {
-                let oldest = bits(waiting).map(|slot| self.slots[slot].arrived).min();
-                let age = oldest.map_or(Nanos::ZERO, |since| now.since(since));
-                // For a flush alone, what came after it can wait.
-                let upto = match (self.stalled, command) {
-                    (0, Some(_)) => {
-                        bits(self.flushing).map(|slot| self.slots[slot].upto).max().unwrap_or(0)
-                    }
-                    _ => u64::MAX,
-                };
-                cache.best(self.order, &self.arm, now, age, upto)
-            }
-            _ => None,
-        };
-        let (work, job) = match (command, destage) {
-            (None, None) => return,
-            (Some((slot, score)), Some((_, other))) if score <= other => {
-                (Work::Command(slot), self.queue.take(slot))
-            }
-            (Some((slot, _)), None) => (Work::Command(slot), self.queue.take(slot)),
-            (_, Some((run, _))) => {
-                let cache = self.cache.as_mut().expect("it has a dirty run");
-                (Work::Destage, cache.take(run))
-            }
-        };
-        self.arm.start(now, &job);
-        self.busy = Some(work);
-    }
-
-    /// A run is on the medium: room for writes that wait, and perhaps the end of a flush.
-    fn destaged(&mut self, at: Mono) {
-        let cache = self.cache.as_mut().expect("it had a dirty run");
-        cache.written();
-        let mut done = 0;
-        while self.stalled != 0 {
-            // The oldest first: none overtakes it.
-            let oldest = bits(self.stalled).min_by_key(|&slot| self.slots[slot].job.seq);
-            let slot = oldest.expect("one is stalled");
-            if !cache.admit(&self.slots[slot].job, self.slots[slot].bytes) {
-                break;
-            }
-            self.stalled &= !(1 << slot);
-            done |= 1 << slot;
-        }
-        for slot in bits(self.flushing) {
-            if cache.clean_up_to(self.slots[slot].upto) {
-                self.flushing &= !(1 << slot);
-                done |= 1 << slot;
-            }
-        }
-        for slot in bits(done) {
-            self.done_at(slot, at + self.answer);
-        }
-    }
-
-    fn done_at(&mut self, slot: usize, at: Mono) {
-        self.slots[slot].at = at;
-        self.timed |= 1 << slot;
-    }
-
-    /// Puts a checked request on its way through the drive.
-    fn enter(&mut self, now: Mono, slot: usize, kind: OpKind, fua: bool, place: Option<Place>) {
-        let soon = now + self.answer;
-        let Some(Place { first, count, bytes }) = place else {
-            let covered = self.cache.as_ref().map_or(0, WriteCache::newest);
-            let clean = self.cache.as_ref().is_none_or(|cache| cache.clean_up_to(covered));
-            if kind == OpKind::Flush && !clean {
-                self.slots[slot].upto = covered;
-                self.flushing |= 1 << slot;
-                self.kick(now);
-            } else {
-                self.done_at(slot, soon);
-            }
-            return;
-        };
-        let over_the_bus = soon + Nanos((bytes as f64 * self.bus_ns_per_byte) as u64);
-        let mut job = Job {
-            span: self.tracks.span(first, count),
-            write: kind == OpKind::Write,
-            arrived: now,
-            seq: self.seq,
-        };
-        match &mut self.cache {
-            Some(cache) if job.write && !fua => {
-                // None overtakes a write that waits for room.
-                if self.stalled == 0 && cache.admit(&job, bytes) {
-                    self.done_at(slot, over_the_bus);
-                } else {
-                    self.slots[slot].job = job;
-                    self.slots[slot].bytes = bytes;
-                    self.stalled |= 1 << slot;
-                }
-            }
-            Some(cache) if !job.write && cache.covers(&job.span) => {
-                self.done_at(slot, over_the_bus);
-            }
-            _ if !job.write && self.arm.buffered(&mut job.span) => {
-                self.done_at(slot, over_the_bus);
-            }
-            _ => self.queue.push(slot, job),
-        }
-        self.kick(now);
-    }
-
-    fn kick(&mut self, now: Mono) {
-        if self.busy.is_none() {
-            self.start_next(now);
-        }
-    }
-
-    /// Collects what the inner device has done.
+    /// Collects what the device below has done.
     fn collect(&mut self, now: Mono) {
-        self.inner.poll(now, &mut self.inner_done);
-        for done in self.inner_done.drain(..) {
-            let slot = done.tag.0 as usize;
-            self.slots[slot].buf = done.buf;
-            self.slots[slot].result = done.result;
-            self.answered |= 1 << slot;
+        let mut done = core::mem::take(&mut self.inner_done);
+        self.inner.poll(now, &mut done);
+        for Completion { tag, buf, result } in done.drain(..) {
+            self.answer(tag.0 as usize, buf, result);
         }
+        self.inner_done = done;
     }
 
-    /// Tells the inner device of flushes for which the cache is clean.
+    /// Tells the device below of flushes for which the drive has cleaned its cache.
     fn send_flushes(&mut self, now: Mono) {
         self.refused = 0;
-        for slot in bits(self.unsent & self.timed) {
-            if self.slots[slot].at > now {
+        for slot in bits(self.unsent & self.drive.timed()) {
+            if self.drive.done_at(slot) > now {
                 continue;
             }
             let request = Request { tag: Tag(slot as u64), op: Op::Flush };
@@ -340,13 +159,6 @@ impl Hdd {
     }
 }
 
-/// The blocks of a request.
-struct Place {
-    first: u64,
-    count: u64,
-    bytes: u64,
-}
-
 impl BlockDevice for Hdd {
     fn geometry(&self) -> &Geometry {
         &self.geometry
@@ -360,33 +172,30 @@ impl BlockDevice for Hdd {
         if self.free == 0 {
             return Err(request);
         }
-        self.advance(now);
         let slot = self.free.trailing_zeros() as usize;
         let Request { tag, mut op } = request;
         if let Err(misfit) = self.geometry.check(&op) {
-            self.occupy(slot, tag, now);
-            self.slots[slot].buf = op.into_buf();
-            self.slots[slot].result = Err(misfit.into());
-            self.answered |= 1 << slot;
-            self.done_at(slot, now);
+            self.occupy(slot, tag);
+            self.answer(slot, op.into_buf(), Err(misfit.into()));
+            self.drive.submit(now, slot, Command::Other);
             return Ok(());
         }
-        let kind = op.kind();
-        let place = match &op {
-            Op::Read { lba, buf } | Op::Write { lba, buf, .. } => {
-                let bytes = buf.len() as u64;
-                Some(Place { first: lba.0, count: self.geometry.logical.blocks_in(bytes), bytes })
-            }
-            _ => None,
-        };
+        let count = |buf: &IoBuf| self.geometry.logical.blocks_in(buf.len() as u64);
         let mut asked = Persist::Flush;
-        if let Op::Write { persist, .. } = &mut op {
-            asked = *persist;
-            if self.cache.is_none() && self.inner_volatile {
-                *persist = Persist::Fua;
+        let command = match &mut op {
+            Op::Read { lba, buf } => Command::Read { first: lba.0, count: count(buf) },
+            Op::Write { lba, buf, persist } => {
+                asked = *persist;
+                if self.durable_by_fua {
+                    *persist = Persist::Fua;
+                }
+                let through = asked == Persist::Fua;
+                Command::Write { first: lba.0, count: count(buf), through }
             }
-        }
-        if kind == OpKind::Flush {
+            Op::Flush => Command::Flush,
+            _ => Command::Other,
+        };
+        if command == Command::Flush {
             self.unsent |= 1 << slot;
         } else {
             let below = Request { tag: Tag(slot as u64), op };
@@ -397,8 +206,8 @@ impl BlockDevice for Hdd {
                 return Err(Request { tag, op });
             }
         }
-        self.occupy(slot, tag, now);
-        self.enter(now, slot, kind, asked == Persist::Fua, place);
+        self.occupy(slot, tag);
+        self.drive.submit(now, slot, command);
         if self.inner.due() == Due::Now {
             self.collect(now);
         }
@@ -409,22 +218,22 @@ impl BlockDevice for Hdd {
         if self.inner.inflight() > 0 {
             self.collect(now);
         }
-        self.advance(now);
+        self.drive.advance(now);
         if self.unsent != 0 {
             self.send_flushes(now);
         }
         let mut count = 0;
-        for slot in bits(self.timed & self.answered) {
+        for slot in bits(self.drive.timed() & self.answered) {
             if done.len() == done.capacity() {
                 break;
             }
-            let entry = &mut self.slots[slot];
-            if entry.at > now {
+            if self.drive.done_at(slot) > now {
                 continue;
             }
-            done.push(Completion { tag: entry.tag, buf: entry.buf.take(), result: entry.result });
+            let Slot { tag, buf, result } = &mut self.slots[slot];
+            done.push(Completion { tag: *tag, buf: buf.take(), result: *result });
             count += 1;
-            self.timed &= !(1 << slot);
+            self.drive.release(slot);
             self.answered &= !(1 << slot);
             self.free |= 1 << slot;
         }
@@ -433,15 +242,17 @@ impl BlockDevice for Hdd {
 
     fn due(&self) -> Due {
         if self.inflight() == 0 {
-            return Due::Idle; // The arm may be destaging; that needs no caller.
+            return Due::Idle; // The arm may be cleaning the cache: nobody waits for that.
         }
-        // A slot whose data is still below wakes the caller through the inner device.
-        let known = self.timed & (self.answered | self.unsent & !self.refused);
+        // What is done but has its data still below wakes the caller through the device below.
+        let timed = self.drive.timed();
+        let ready = timed & (self.answered | self.unsent & !self.refused);
         let mut due =
-            bits(known).map(|slot| Due::At(self.slots[slot].at)).min().unwrap_or(Due::Event);
-        let all = u32::MAX >> (32 - self.geometry.depth_max);
-        if self.busy.is_some() && (all & !self.free & !self.timed) != 0 {
-            due = due.min(Due::At(self.arm.free_at()));
+            bits(ready).map(|slot| Due::At(self.drive.done_at(slot))).min().unwrap_or(Due::Event);
+        let used = !self.free & (u32::MAX >> (32 - self.geometry.depth_max));
+        if used & !timed != 0 {
+            let next = self.drive.next().expect("the arm works as long as a command waits for it");
+            due = due.min(Due::At(next));
         }
         if self.inner.inflight() > 0 { due.min(self.inner.due()) } else { due }
     }
@@ -449,48 +260,4 @@ impl BlockDevice for Hdd {
     fn inflight(&self) -> usize {
         self.slots.len() - self.free.count_ones() as usize
     }
-}
-
-impl Hdd {
-    fn occupy(&mut self, slot: usize, tag: Tag, now: Mono) {
-        self.free &= !(1 << slot);
-        self.seq += 1;
-        let entry = &mut self.slots[slot];
-        entry.tag = tag;
-        entry.arrived = now;
-        entry.result = Ok(());
-    }
-}
-
-impl Slot {
-    fn empty() -> Slot {
-        Slot {
-            tag: Tag(0),
-            at: Mono::ZERO,
-            arrived: Mono::ZERO,
-            bytes: 0,
-            upto: 0,
-            job: Job::default(),
-            buf: None,
-            result: Ok(()),
-        }
-    }
-}
-
-/// The smallest backing that a drive of this profile can be scaled to, in bytes.
-pub fn smallest_backing_bytes(profile: &Profile) -> u64 {
-    let bytes = profile.track_bytes_mean() as u64 * TRACKS_MIN;
-    bytes.next_multiple_of(u64::from(BlockSize::B4096.bytes()))
-}
-
-/// The set bits of a mask, lowest first.
-fn bits(mut mask: u32) -> impl Iterator<Item = usize> {
-    core::iter::from_fn(move || {
-        if mask == 0 {
-            return None;
-        }
-        let bit = mask.trailing_zeros() as usize;
-        mask &= mask - 1;
-        Some(bit)
-    })
 }

@@ -71,7 +71,7 @@ pub const EXOS_X24: Profile = Profile {
     outer_mb_s: 285.0,                   // [published] "max sustained"
     inner_ratio: 0.48,                   // [estimate] nearline drives: 0.45 to 0.50
     seek: NEARLINE_ARM,                  // [fit]
-    settle_ms: 0.35,                     // [fit]
+    settle_ms: 0.3,                      // [fit]
     write_settle_ms: 0.6,                // [estimate] HC310: writes 0.8 ms above reads
     switch_ms: 1.0,                      // [estimate] older drives publish 1.4 to 1.8 ms
     overhead_ms: 0.25,                   // [estimate]
@@ -134,6 +134,13 @@ impl Profile {
     /// Bytes of a track, averaged over the tracks.
     pub fn track_bytes_mean(&self) -> f64 {
         self.track_bytes_at(0.5)
+    }
+
+    /// The smallest backing that the drive can be scaled to, in bytes: with fewer tracks than
+    /// this it is no longer much like the whole one (docs/HDD-MODEL.md, "Scaling").
+    pub fn smallest_backing_bytes(&self) -> u64 {
+        const TRACKS_MIN: f64 = 24.0;
+        ((self.track_bytes_mean() * TRACKS_MIN) as u64).next_multiple_of(1 << 20)
     }
 
     /// Radius (0 the rim, 1 the hub) below which a fraction of the capacity lies.

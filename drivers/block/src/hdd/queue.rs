@@ -3,7 +3,7 @@
 //! What must always hold: the choice depends on the waiting commands, the arm and the time, and
 //! on nothing else; of equals the oldest goes first.
 
-use isotherm_seam::Mono;
+use isotherm_seam::{Mono, Nanos};
 
 use super::arm::{Arm, Job};
 
@@ -25,15 +25,48 @@ pub enum Order {
 impl Order {
     /// The age weight that brings out published figures; docs/HDD-MODEL.md, "Queue".
     pub const AGE_WEIGHT: f64 = 0.06;
+}
 
+/// What the drive sees when it chooses.
+#[derive(Clone, Copy)]
+pub(super) struct View<'a> {
+    order: Order,
+    arm: &'a Arm,
+    now: Mono,
+    /// When the controller's overhead began, and the spindle's angle then.
+    from: Mono,
+    angle: u32,
+}
+
+/// How good it is to do a job next.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Weight {
     /// The less, the sooner.
+    pub(super) score: f64,
+    /// When it is done, if it is next and all goes well.
+    pub(super) done: Mono,
+}
+
+impl<'a> View<'a> {
+    pub(super) fn new(order: Order, arm: &'a Arm, now: Mono, from: Mono) -> View<'a> {
+        View { order, arm, now, from, angle: arm.angle(from) }
+    }
+
+    /// Weighs a job that somebody has been waiting for since `since`.
     #[inline]
-    pub(super) fn score(self, approach_ns: u32, age_ns: u64, seq: u64) -> f64 {
-        match self {
-            Order::Fifo => seq as f64,
-            Order::Sptf => f64::from(approach_ns),
-            Order::Aged(weight) => f64::from(approach_ns) - weight * age_ns as f64,
-        }
+    pub(super) fn weigh(&self, job: &Job, since: Mono) -> Weight {
+        let approach = self.arm.approach(self.now, self.angle, job);
+        let transfer = job.span.stream_end_ns - job.span.stream_ns;
+        let score = match self.order {
+            Order::Fifo => job.seq as f64,
+            Order::Sptf => f64::from(approach),
+            Order::Aged(weight) => f64::from(approach) - weight * self.from.since(since).0 as f64,
+        };
+        Weight { score, done: self.from + Nanos(u64::from(approach) + transfer) }
+    }
+
+    pub(super) fn from(&self) -> Mono {
+        self.from
     }
 }
 
@@ -49,39 +82,54 @@ impl Queue {
         Queue { jobs: [Job::default(); DEPTH_MAX as usize], waiting: 0 }
     }
 
-    pub(super) fn push(&mut self, slot: usize, job: Job) {
-        debug_assert!(self.waiting & 1 << slot == 0);
+    /// Keeps a job at its slot without queuing it.
+    pub(super) fn park(&mut self, slot: usize, job: Job) {
+        debug_assert!(self.waiting & 1 << slot == 0, "the slot is free");
         self.jobs[slot] = job;
+    }
+
+    pub(super) fn push(&mut self, slot: usize, job: Job) {
+        self.park(slot, job);
         self.waiting |= 1 << slot;
     }
 
+    pub(super) fn job(&self, slot: usize) -> &Job {
+        &self.jobs[slot]
+    }
+
     pub(super) fn take(&mut self, slot: usize) -> Job {
-        debug_assert!(self.waiting & 1 << slot != 0);
+        debug_assert!(self.waiting & 1 << slot != 0, "it is queued");
         self.waiting &= !(1 << slot);
         self.jobs[slot]
     }
 
-    /// The slot to serve next, with its score.
-    pub(super) fn best(&self, order: Order, arm: &Arm, now: Mono) -> Option<(usize, f64)> {
-        let angle = arm.angle(now);
-        let mut best: Option<(usize, f64)> = None;
-        let mut waiting = self.waiting;
-        while waiting != 0 {
-            let slot = waiting.trailing_zeros() as usize;
-            waiting &= waiting - 1;
+    /// The slot to serve next.
+    pub(super) fn best(&self, view: &View<'_>) -> Option<(usize, Weight)> {
+        let mut best: Option<(usize, Weight)> = None;
+        for slot in bits(self.waiting) {
             let job = &self.jobs[slot];
-            let approach = arm.approach(now, angle, job);
-            let score = order.score(approach, now.since(job.arrived).0, job.seq);
-            let better = match best {
-                None => true,
-                Some((at, least)) => {
-                    score < least || (score == least && job.seq < self.jobs[at].seq)
-                }
-            };
+            let weight = view.weigh(job, job.arrived);
+            let better = best.is_none_or(|(at, least)| {
+                weight.score < least.score
+                    || (weight.score == least.score && job.seq < self.jobs[at].seq)
+            });
             if better {
-                best = Some((slot, score));
+                best = Some((slot, weight));
             }
         }
         best
     }
+}
+
+/// The members of a set of slots, lowest first.
+#[inline]
+pub(super) fn bits(mut set: u32) -> impl Iterator<Item = usize> {
+    core::iter::from_fn(move || {
+        if set == 0 {
+            return None;
+        }
+        let slot = set.trailing_zeros() as usize;
+        set &= set - 1;
+        Some(slot)
+    })
 }
