@@ -17,6 +17,21 @@ const STACKS: &[&str] = &[
     "memory:16M?physical=64K",
     "file:DIR/a.img?size=8M",
     "file:DIR/a,b:c.img?size=8M:direct=no:threads=1",
+    "delay:5us-2ms,memory:4M",
+    "delay:0ns,null:1G?block=4K",
+    "delay:100us~1ms:only=write,delay:3us,memory:4M",
+    "delay:1ms,file:DIR/d.img?size=4M",
+    "fault:eio-read=0.01:eio-write=0.05:eio-flush=0.1,memory:4M?block=4K",
+    "fault:latent=0.05:slow=0-99/3ms:stall=0.01/20ms,memory:4M",
+    "fault:lost=0.1:misdirect=0.1:flip=0.1,memory:4M",
+    "fault:gone=500:eio=0.1,memory:4M",
+    "fault:eio=0.02,delay:1ms-3ms,file:DIR/f.img?size=4M",
+    "zoned:zone=1M:open=3,memory:16M",
+    "zoned:zone=1M:cap=700K,memory:7M?block=4K",
+    "zoned:zone=64K:conv=5:open=1,memory:1M",
+    "delay:10us-900us,zoned:zone=1M:conv=2:open=4,memory:12M",
+    "zoned:zone=1M:conv=1,delay:10us-900us,file:DIR/z.img?size=8M",
+    "fault:eio=0.01,zoned:zone=1M,memory:8M",
 ];
 
 /// Depths to open each stack with: alone, a few, many.
@@ -36,7 +51,7 @@ fn open(spec: &str, depth: u32, park: &dyn Park, seed: u64) -> Box<dyn BlockDevi
 fn expect(spec: &str) -> Expect {
     let has = |kind: &str| spec.split([',', ':']).any(|part| part == kind);
     Expect {
-        keeps_data: !has("null"),
+        keeps_data: !has("null") && !spec.contains("lost="),
         fails: has("fault"),
         // A flush of a real file waits for the disk underneath.
         operations: if has("file") { 300 } else { 1_500 },

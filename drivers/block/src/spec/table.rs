@@ -6,7 +6,7 @@ use std::sync::Arc;
 use isotherm_seam::{BlockDevice, OpenCause, OpenOptions, Unpark};
 
 use super::args::{ArgError, Args, OptionHelp};
-use crate::{file, hdd, memory, null};
+use crate::{delay, fault, file, hdd, memory, null, zoned};
 
 /// A driver that stands over another.
 pub struct LayerKind {
@@ -51,7 +51,7 @@ pub(crate) type OpenLeaf = Arc<
 >;
 
 /// All layers.
-pub const LAYERS: &[LayerKind] = &[hdd::KIND];
+pub const LAYERS: &[LayerKind] = &[hdd::KIND, delay::KIND, fault::KIND, zoned::KIND];
 
 /// All leaves.
 pub const LEAVES: &[LeafKind] = &[null::KIND, memory::KIND, file::KIND, URING];
