@@ -52,6 +52,9 @@ const FAT: &str = "FAT filesystem";
 /// A page's last ten bytes, for pages of 4 to 64 KiB.
 const PAGE_ENDS: &[u64] = &[0xff6, 0x1ff6, 0x3ff6, 0x7ff6, 0xfff6];
 
+/// The first volume descriptors of a disc: UDF's may stand behind those of ISO 9660.
+const DESCRIPTORS: &[u64] = &[32_769, 34_817, 36_865, 38_913, 40_961, 43_009, 45_057, 47_105];
+
 const fn at(
     name: &'static str,
     places: &'static [u64],
@@ -136,7 +139,7 @@ pub const SIGNATURES: &[Signature] = &[
     at("SquashFS image", &[0], b"sqsh", "linux/fs/squashfs/squashfs_fs.h, big-endian"),
     at("EROFS image", &[1024], b"\xe2\xe1\xf5\xe0", "linux/fs/erofs/erofs_fs.h"),
     at("ISO 9660 image", &[32_769], b"CD001", "ECMA-119, 8.1.2"),
-    at("UDF filesystem", &[32_769], b"BEA01", "ECMA-167, 2/9.2"),
+    at("UDF filesystem", DESCRIPTORS, b"BEA01", "ECMA-167, 2/8.3 and 2/9.2"),
     at("JFS filesystem", &[32_768], b"JFS1", "linux/fs/jfs/jfs_superblock.h: JFS_MAGIC"),
     at(REISER, &[8_192 + 52, 65_536 + 52], b"ReIsErFs", "linux/fs/reiserfs: REISERFS_SUPER_MAGIC"),
     at(REISER, &[65_536 + 52], b"ReIsEr2Fs", "linux/fs/reiserfs: REISER2FS_SUPER_MAGIC"),
