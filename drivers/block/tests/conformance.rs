@@ -2,12 +2,13 @@
 //!
 //! `ISOTHERM_SEED=…` repeats a run; without it the seed is fixed, so that CI is stable.
 
-use std::sync::{Arc, Condvar, Mutex};
+mod bell;
 
+use bell::Bell;
 use isotherm_block::conformance::{self, Expect};
 use isotherm_block::spec::{LAYERS, LEAVES};
 use isotherm_block::{OpenContext, Spec};
-use isotherm_seam::{BlockDevice, Mono, OpenOptions, Park, Unpark};
+use isotherm_seam::{BlockDevice, Lba, Mono, Op, OpenOptions, Park, Request, Tag};
 
 /// Stacks beside the example of each kind. `DIR` stands for a folder of the test's own.
 const STACKS: &[&str] = &[
@@ -83,8 +84,8 @@ fn dropped_with_requests_in_flight(spec: &str) {
     let mut device = open(spec, 8, &park, 1);
     for index in 0..8 {
         let buf = pool.alloc(4096).expect("a buffer");
-        let op = isotherm_seam::Op::Read { lba: isotherm_seam::Lba(0), buf };
-        let request = isotherm_seam::Request { tag: isotherm_seam::Tag(index), op };
+        let op = Op::Read { lba: Lba(0), buf };
+        let request = Request { tag: Tag(index), op };
         assert!(device.submit(Mono(0), request).is_ok());
     }
     drop(device);
@@ -108,36 +109,5 @@ fn the_example_of_every_kind_keeps_the_contract() {
         let spec = Spec::parse(example).expect("an example parses");
         let folder = spec.path().and_then(|path| path.parent()).map(|p| p.display().to_string());
         check(&folder.map_or(example.to_owned(), |folder| example.replace(&folder, "DIR")));
-    }
-}
-
-/// Sleeps until rung.
-#[derive(Default)]
-struct Bell {
-    rung: Arc<(Mutex<bool>, Condvar)>,
-}
-
-struct Rope(Arc<(Mutex<bool>, Condvar)>);
-
-impl Park for Bell {
-    fn park(&mut self, now: Mono, until: Option<Mono>) {
-        let (rung, bell) = &*self.rung;
-        let guard = rung.lock().expect("nobody panics with the bell");
-        let patience = until.map_or(u64::MAX / 4, |until| until.since(now).0);
-        let patience = std::time::Duration::from_nanos(patience);
-        let (mut guard, _) =
-            bell.wait_timeout_while(guard, patience, |rung| !*rung).expect("nobody panics");
-        *guard = false;
-    }
-
-    fn unparker(&self) -> Arc<dyn Unpark> {
-        Arc::new(Rope(Arc::clone(&self.rung)))
-    }
-}
-
-impl Unpark for Rope {
-    fn unpark(&self) {
-        *self.0.0.lock().expect("nobody panics with the bell") = true;
-        self.0.1.notify_one();
     }
 }
