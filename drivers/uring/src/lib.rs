@@ -20,6 +20,8 @@
 //! `park` out: then the first `poll` hands everything over.
 
 mod disk;
+mod geometry;
+mod helper;
 mod medium;
 mod open;
 mod outcome;
@@ -31,6 +33,7 @@ mod ring;
 mod setup;
 mod sys;
 mod wake;
+mod zones;
 
 pub use disk::UringDisk;
 pub use ring::{Ring, RingConfig};

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::fs::FileExt;
+use std::sync::Arc;
 
 use crate::qpair::Target;
 use crate::sys;
@@ -21,7 +22,7 @@ pub(crate) enum MediumKind {
 
 /// An open file under a disk.
 pub(crate) struct Medium {
-    file: File,
+    file: Arc<File>,
     kind: MediumKind,
     target: Target,
     write: bool,
@@ -32,7 +33,16 @@ impl Medium {
     /// `unit_bytes` is what offsets must be a multiple of: 1 unless direct.
     pub(crate) fn new(file: File, kind: MediumKind, write: bool, unit_bytes: u32) -> Medium {
         let target = Target::Descriptor(file.as_raw_fd());
-        Medium { file, kind, target, write, unit_bytes }
+        Medium { file: Arc::new(file), kind, target, write, unit_bytes }
+    }
+
+    /// A share of the open file.
+    pub(crate) fn share(&self) -> Arc<File> {
+        Arc::clone(&self.file)
+    }
+
+    pub(crate) fn is_block_device(&self) -> bool {
+        matches!(self.kind, MediumKind::Block { .. })
     }
 
     pub(crate) fn descriptor(&self) -> RawFd {

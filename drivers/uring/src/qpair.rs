@@ -10,12 +10,16 @@
 use std::collections::VecDeque;
 
 use io_uring::{opcode, squeue, types};
-use isotherm_seam::{BlockSize, Completion, IoBuf, IoError, Op, Persist, Request};
+use isotherm_seam::{
+    BlockSize, Completion, IoBuf, IoError, Op, Persist, Request, ZoneId, ZoneInfo, ZoneReport,
+};
 
+use crate::helper::{Job, Task};
 use crate::medium::Medium;
 use crate::outcome::{Progress, Verdict, cause};
 use crate::raw::RawRing;
 use crate::setup::FixedSpan;
+use crate::zones::ZoneTable;
 
 /// One disk's requests.
 pub(crate) struct Qpair {
@@ -36,6 +40,9 @@ pub(crate) struct Qpair {
     orphan: bool,
     /// Reads are made by the core itself, in `poll`.
     plain_reads: bool,
+    zones: Option<ZoneTable>,
+    /// Accepted writes of zones that have one in the kernel, in order.
+    held: VecDeque<u32>,
 }
 
 #[derive(Default)]
@@ -53,6 +60,20 @@ pub(crate) enum Landed {
     Ready,
     /// The rest of it must be sent.
     Again,
+    /// The request is done, and this one, which had to wait for it, can be sent.
+    ReadyAndNext(u32),
+}
+
+/// Who makes a request.
+pub(crate) enum Route {
+    /// The kernel, through the ring.
+    Ring,
+    /// The core itself, in `poll`.
+    Plain,
+    /// The helper thread.
+    Helper(Job),
+    /// Nobody yet.
+    Held,
 }
 
 impl Qpair {
@@ -63,6 +84,7 @@ impl Qpair {
         block: BlockSize,
         depth: u32,
         plain_reads: bool,
+        zones: Option<ZoneTable>,
     ) -> Qpair {
         let depth_slots = depth as usize;
         Qpair {
@@ -77,6 +99,8 @@ impl Qpair {
             gone: false,
             orphan: false,
             plain_reads,
+            held: VecDeque::with_capacity(if zones.is_some() { depth_slots } else { 0 }),
+            zones,
         }
     }
 
@@ -141,9 +165,10 @@ impl Qpair {
         self.ready.push_back(slot);
     }
 
-    /// Why a request is not sent at all: known without asking the kernel.
+    /// Why a request is not sent at all: known without asking the kernel. A write that may be
+    /// sent has moved the write pointer of its zone.
     #[inline]
-    pub(crate) fn refusal(&self, op: &Op) -> Option<IoError> {
+    pub(crate) fn refusal(&mut self, op: &Op) -> Option<IoError> {
         if self.gone {
             return Some(IoError::Gone);
         }
@@ -152,19 +177,80 @@ impl Qpair {
             Op::Write { .. } | Op::Discard { .. } => true,
             Op::ZoneReset { .. } | Op::ZoneFinish { .. } => true,
         };
-        (changes && !self.medium.writable()).then_some(IoError::ReadOnly)
+        if changes && !self.medium.writable() {
+            return Some(IoError::ReadOnly);
+        }
+        self.zones.as_mut().and_then(|zones| {
+            let blocks = |buf: &IoBuf| self.block.blocks_in(buf.len() as u64);
+            let allowed = match op {
+                Op::Read { lba, buf } => zones.check_read(*lba, blocks(buf)).map_err(Into::into),
+                Op::Write { lba, buf, .. } => zones.accept_write(*lba, blocks(buf)),
+                Op::ZoneReset { zone } | Op::ZoneFinish { zone } => {
+                    zones.check_manage(*zone).map_err(Into::into)
+                }
+                Op::Flush | Op::Discard { .. } | Op::ZoneReport { .. } => Ok(()),
+            };
+            allowed.err()
+        })
     }
 
-    /// Whether the core makes this request itself.
+    /// Who makes an accepted request. A write of a busy zone is kept until the zone is free.
     #[inline]
-    pub(crate) fn reads_plain(&self, op: &Op) -> bool {
-        self.plain_reads && matches!(op, Op::Read { .. })
+    pub(crate) fn route(&mut self, slot: u32) -> Route {
+        let op = &self.slots[slot as usize].request.as_ref().expect("a slot in use").op;
+        match op {
+            Op::Read { .. } if self.plain_reads => {
+                self.plain.push_back(slot);
+                Route::Plain
+            }
+            Op::Write { lba, .. } => {
+                let zones = self.zones.as_mut();
+                if zones.is_none_or(|zones| zones.start_write(*lba)) {
+                    return Route::Ring;
+                }
+                self.held.push_back(slot);
+                Route::Held
+            }
+            Op::Read { .. } | Op::Flush => Route::Ring,
+            Op::Discard { .. } if !self.medium.is_block_device() => Route::Ring,
+            Op::Discard { lba, blocks } => {
+                let len_bytes = blocks << self.block.shift();
+                self.lend(
+                    slot,
+                    Task::Discard { start_bytes: self.block.byte_offset(*lba), len_bytes },
+                )
+            }
+            Op::ZoneReport { zone, buf } => {
+                let zones = ZoneReport::entries_in(buf.len());
+                let (start_bytes, _) = self.zone_range(*zone);
+                self.lend(slot, Task::ZoneReport { start_bytes, zones, block: self.block })
+            }
+            Op::ZoneReset { zone } => {
+                let (start_bytes, len_bytes) = self.zone_range(*zone);
+                self.lend(slot, Task::ZoneReset { start_bytes, len_bytes })
+            }
+            Op::ZoneFinish { zone } => {
+                let (start_bytes, len_bytes) = self.zone_range(*zone);
+                self.lend(slot, Task::ZoneFinish { start_bytes, len_bytes })
+            }
+        }
     }
 
-    /// Queues a read for `read_plain`.
-    #[inline]
-    pub(crate) fn queue_plain(&mut self, slot: u32) {
-        self.plain.push_back(slot);
+    fn lend(&mut self, slot: u32, task: Task) -> Route {
+        self.away += 1;
+        Route::Helper(Job { user_data: self.user_data(slot), file: self.medium.share(), task })
+    }
+
+    /// Start and length of a zone, in bytes.
+    fn zone_range(&self, zone: ZoneId) -> (u64, u64) {
+        let zones = self.zones.as_ref().expect("zone requests pass the check of zoned disks only");
+        let geometry = zones.geometry();
+        let start = self.block.byte_offset(geometry.start(zone));
+        (start, geometry.zone_blocks << self.block.shift())
+    }
+
+    fn user_data(&self, slot: u32) -> u64 {
+        u64::from(self.index) << 32 | u64::from(slot)
     }
 
     /// Reads the next queued one here and now.
@@ -190,7 +276,7 @@ impl Qpair {
         let Some(entry) = self.entry(slot, fixed) else {
             unreachable!("this operation goes to the helper");
         };
-        let entry = entry.user_data(u64::from(self.index) << 32 | u64::from(slot));
+        let entry = entry.user_data(self.user_data(slot));
         // SAFETY: the entry points into the buffer in the slot. It stays there, untouched,
         // until `land` has been given this entry's completion (module documentation).
         let pushed = unsafe { ring.push(&entry) };
@@ -261,10 +347,56 @@ impl Qpair {
     pub(crate) fn land(&mut self, slot: u32, answer: i32) -> Landed {
         self.away -= 1;
         let landed = self.settle(slot, answer);
-        if landed == Landed::Ready {
-            self.ready.push_back(slot);
+        if landed == Landed::Again {
+            return landed;
+        }
+        self.ready.push_back(slot);
+        if self.zones.is_some()
+            && let Some(next) = self.release_zone(slot)
+        {
+            return Landed::ReadyAndNext(next);
         }
         landed
+    }
+
+    /// Takes the helper's answer for a slot.
+    pub(crate) fn land_ioctl(&mut self, slot: u32, answer: Result<Vec<ZoneInfo>, i32>) -> Landed {
+        let ok = answer.is_ok();
+        if let Some(zones) = &mut self.zones {
+            let request = self.slots[slot as usize].request.as_mut().expect("a slot in use");
+            match &mut request.op {
+                Op::ZoneReset { zone } => zones.managed(*zone, true, ok),
+                Op::ZoneFinish { zone } => zones.managed(*zone, false, ok),
+                Op::ZoneReport { zone, buf } => {
+                    let report = answer.as_deref().unwrap_or(&[]);
+                    for (i, info) in report.iter().enumerate() {
+                        ZoneReport::put(buf, i, info);
+                        zones.reported(ZoneId(zone.0 + i as u32), info);
+                    }
+                    buf.set_len(report.len() * ZoneReport::ENTRY_BYTES);
+                }
+                Op::Read { .. } | Op::Write { .. } | Op::Flush | Op::Discard { .. } => {}
+            }
+        }
+        self.land(slot, answer.map_or_else(|errno| -errno, |_| 0))
+    }
+
+    /// Tells the zones that a write is done. Returns the next write of the same zone.
+    #[cold]
+    fn release_zone(&mut self, slot: u32) -> Option<u32> {
+        let (zones, done) = (self.zones.as_mut()?, &self.slots[slot as usize]);
+        let Some(Request { op: Op::Write { lba, .. }, .. }) = &done.request else { return None };
+        zones.end_write(*lba, done.result.is_none());
+        let zone = zones.geometry().zone_of(*lba);
+        let slots = &self.slots;
+        let same_zone = |held: &u32| match &slots[*held as usize].request {
+            Some(Request { op: Op::Write { lba, .. }, .. }) => {
+                zones.geometry().zone_of(*lba) == zone
+            }
+            _ => unreachable!("only writes are held"),
+        };
+        let next = self.held.iter().position(same_zone)?;
+        self.held.remove(next)
     }
 
     #[inline]

@@ -40,9 +40,9 @@ impl QueueLimits {
         self.number("discard_max_bytes").is_some_and(|bytes| bytes > 0)
     }
 
-    /// `none`, `host-aware` or `host-managed`.
-    pub(crate) fn zoned(&self) -> String {
-        self.text("zoned").unwrap_or_else(|| "none".into())
+    /// Whether it must be written zone by zone. A host-aware disk need not.
+    pub(crate) fn is_host_managed(&self) -> bool {
+        self.text("zoned").is_some_and(|model| model == "host-managed")
     }
 }
 
@@ -55,7 +55,7 @@ mod tests {
         let limits = QueueLimits::of(libc::makedev(4095, 1_048_575));
         assert!(limits.write_back());
         assert!(!limits.discards());
-        assert_eq!(limits.zoned(), "none");
+        assert!(!limits.is_host_managed());
         assert_eq!(limits.number("max_sectors_kb"), None);
     }
 }

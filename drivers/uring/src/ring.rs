@@ -26,7 +26,8 @@ use isotherm_seam::{
     BufPool, Completion, Due, IoError, Mono, Nanos, OpenCause, OpenError, Park, Request, Unpark,
 };
 
-use crate::qpair::{Landed, Qpair, Target};
+use crate::helper::Helper;
+use crate::qpair::{Landed, Qpair, Route, Target};
 use crate::raw::{LEVELS, Level, RawRing, Sleep};
 use crate::setup::{FILE_SLOTS, FixedSpan, register_file_table};
 use crate::wake::Wake;
@@ -97,6 +98,8 @@ struct State {
     plain: u32,
     /// Dropped disks whose requests the kernel still has.
     orphans: u32,
+    /// Makes ioctls; started with the first disk that needs one.
+    helper: Option<Helper>,
     /// The bell rang since the last park.
     woken: bool,
     /// The bell must be armed (again).
@@ -174,9 +177,23 @@ impl Core {
         self.state.borrow().unreserved
     }
 
-    /// Takes a disk in. Its depth is reserved until it is dropped.
-    pub(crate) fn attach(&self, depth: u32, build: impl FnOnce(u32) -> Qpair) -> u32 {
-        let mut state = self.state.borrow_mut();
+    /// Takes a disk in. Its depth is reserved until it is dropped. Fails with an errno if it
+    /// needs the helper thread and there can be none.
+    pub(crate) fn attach(
+        &self,
+        depth: u32,
+        needs_helper: bool,
+        build: impl FnOnce(u32) -> Qpair,
+    ) -> Result<u32, i32> {
+        let state = &mut *self.state.borrow_mut();
+        if needs_helper {
+            let helper = match state.helper.take() {
+                Some(helper) => helper,
+                None => Helper::start(Arc::clone(&self.wake))
+                    .map_err(|error| error.raw_os_error().unwrap_or(libc::EAGAIN))?,
+            };
+            state.helper.insert(helper).reserve(depth as usize);
+        }
         let index = state.qpairs.iter().position(Option::is_none).unwrap_or(state.qpairs.len());
         let mut qpair = build(index as u32);
         assert!(depth == qpair.depth() && depth <= state.unreserved, "the depth is there");
@@ -193,7 +210,7 @@ impl Core {
         } else {
             state.qpairs[index] = Some(qpair);
         }
-        index as u32
+        Ok(index as u32)
     }
 
     /// Lets a disk go: waits a while for its requests, and keeps those that do not come back,
@@ -275,17 +292,23 @@ impl Core {
             state.ready += 1;
             return Ok(());
         }
-        let plain = qpair.reads_plain(&request.op);
         let slot = qpair.admit(request);
-        if plain {
-            qpair.queue_plain(slot);
-            state.plain += 1;
-        } else if qpair.push(slot, &self.raw, &self.fixed) {
-            state.away += 1;
-        } else {
-            // The submission queue is full: hand it over, then there is room.
-            state.backlog.push_back((disk, slot));
-            self.enter(state);
+        match qpair.route(slot) {
+            Route::Ring => {
+                if qpair.push(slot, &self.raw, &self.fixed) {
+                    state.away += 1;
+                } else {
+                    // The submission queue is full: hand it over, then there is room.
+                    state.backlog.push_back((disk, slot));
+                    self.enter(state);
+                }
+            }
+            Route::Plain => state.plain += 1,
+            Route::Helper(job) => {
+                state.away += 1;
+                state.helper.as_ref().expect("started when the disk was opened").send(job);
+            }
+            Route::Held => {}
         }
         Ok(())
     }
@@ -410,14 +433,31 @@ impl Core {
                 return;
             }
             let (disk, slot) = ((data >> 32) as u32, data as u32);
-            state.away -= 1;
-            match qpair_mut(&mut state.qpairs, disk).land(slot, entry.result()) {
-                Landed::Ready => state.ready += 1,
-                Landed::Again => state.backlog.push_back((disk, slot)),
-            }
+            let landed = qpair_mut(&mut state.qpairs, disk).land(slot, entry.result());
+            state.landed(disk, slot, landed);
         });
+        while let Some(answer) = state.helper.as_ref().and_then(Helper::next_answer) {
+            let (disk, slot) = ((answer.user_data >> 32) as u32, answer.user_data as u32);
+            let landed = qpair_mut(&mut state.qpairs, disk).land_ioctl(slot, answer.result);
+            state.landed(disk, slot, landed);
+        }
         if state.orphans > 0 {
             self.bury(state);
+        }
+    }
+}
+
+impl State {
+    #[inline]
+    fn landed(&mut self, disk: u32, slot: u32, landed: Landed) {
+        self.away -= 1;
+        match landed {
+            Landed::Ready => self.ready += 1,
+            Landed::Again => self.backlog.push_back((disk, slot)),
+            Landed::ReadyAndNext(next) => {
+                self.ready += 1;
+                self.backlog.push_back((disk, next));
+            }
         }
     }
 }
@@ -430,4 +470,69 @@ fn qpair_mut(qpairs: &mut [Option<Qpair>], disk: u32) -> &mut Qpair {
 #[inline]
 fn qpair_ref(qpairs: &[Option<Qpair>], disk: u32) -> &Qpair {
     qpairs[disk as usize].as_ref().expect("a disk's queue pair lives as long as the disk")
+}
+
+#[cfg(test)]
+mod tests {
+    use isotherm_seam::{BlockDevice, Lba, Op, OpenOptions, Persist, PoolLayout, Tag};
+
+    use super::*;
+
+    /// Writes and reads a few blocks on a ring, some in flight at once, asleep in between.
+    fn works(ring: &mut Ring) {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let options = OpenOptions {
+            write: true,
+            direct: false,
+            create_bytes: Some(1 << 20),
+            ..OpenOptions::default()
+        };
+        let mut disk = ring.open(file.path(), &options).unwrap();
+        let mut done = Vec::with_capacity(8);
+        for write in [true, false] {
+            for i in 0..8u8 {
+                let mut buf = ring.pool().alloc(4096).unwrap();
+                buf.fill(if write { i } else { 0xff });
+                let lba = Lba(u64::from(i) * 8);
+                let op = match write {
+                    true => Op::Write { lba, buf, persist: Persist::Flush },
+                    false => Op::Read { lba, buf },
+                };
+                disk.submit(Mono::ZERO, Request { tag: Tag(i.into()), op }).unwrap();
+            }
+            done.clear();
+            while done.len() < 8 {
+                ring.park_batch(Mono::ZERO, None, 4, Nanos::from_micros(50));
+                disk.poll(Mono::ZERO, &mut done);
+            }
+            for completion in &done {
+                assert_eq!(completion.result, Ok(()));
+                let byte = completion.tag.0 as u8;
+                assert!(completion.buf.as_ref().unwrap().iter().all(|&b| b == byte));
+            }
+        }
+        ring.park(Mono(0), Some(Mono(1000)));
+        ring.unparker().unpark();
+        ring.park(Mono::ZERO, None);
+    }
+
+    #[test]
+    fn a_ring_works_with_whatever_flags_the_kernel_has() {
+        for first in 0..LEVELS.len() {
+            let pool = BufPool::new(&PoolLayout::uniform(4096, 16)).unwrap();
+            let config = RingConfig { entries: 256, pool };
+            let mut ring = Ring::with_levels(&config, &LEVELS[first..]).unwrap();
+            if first > 0 {
+                assert!(ring.notes().iter().any(|note| note.contains("the kernel has no")));
+            }
+            works(&mut ring);
+        }
+    }
+
+    #[test]
+    fn a_ring_that_the_kernel_refuses_says_so() {
+        let pool = BufPool::new(&PoolLayout::uniform(4096, 1)).unwrap();
+        let error = Ring::with_levels(&RingConfig::new(pool), &[]).err().unwrap();
+        assert_eq!(error.cause, OpenCause::UringRefused { errno: libc::EINVAL });
+    }
 }

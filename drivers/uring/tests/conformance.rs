@@ -1,0 +1,46 @@
+//! The contract of block devices, checked on a ring: files, buffered, direct and in memory.
+
+use std::path::Path;
+
+use isotherm_block::conformance;
+use isotherm_seam::{BlockDevice, OpenOptions};
+use isotherm_uring::{Ring, RingConfig};
+
+const FILE_BYTES: u64 = 4 << 20;
+
+fn conforms(dir: &Path, options: OpenOptions, seed: u64) -> String {
+    let pool = conformance::pool();
+    let mut ring = Ring::new(&RingConfig { entries: 256, pool: pool.clone() }).unwrap();
+    let options = OpenOptions { write: true, create_bytes: Some(FILE_BYTES), ..options };
+    let mut disk = ring.open(dir.join("disk"), &options).unwrap();
+    conformance::run(&mut disk, &mut ring, &pool, seed);
+    disk.info().driver
+}
+
+#[test]
+fn a_buffered_file_conforms() {
+    let dir = tempfile::tempdir().unwrap();
+    for (seed, depth) in [(1, 16), (2, 1), (3, 31)] {
+        conforms(dir.path(), OpenOptions { direct: false, depth, ..Default::default() }, seed);
+    }
+}
+
+#[test]
+fn a_direct_file_conforms() {
+    let dir = tempfile::tempdir().unwrap();
+    for (seed, depth) in [(4, 16), (5, 1)] {
+        conforms(dir.path(), OpenOptions { depth, ..Default::default() }, seed);
+    }
+}
+
+#[test]
+fn a_file_in_memory_conforms_and_is_read_by_the_core() {
+    let Ok(dir) = tempfile::tempdir_in("/dev/shm") else {
+        println!("skipped: no /dev/shm to write to");
+        return;
+    };
+    let driver = conforms(dir.path(), OpenOptions { depth: 16, ..Default::default() }, 6);
+    // A tmpfs that promises not to wait would be read through the ring.
+    assert!(driver.starts_with("uring"), "{driver}");
+    println!("driver: {driver}");
+}
