@@ -186,7 +186,7 @@ impl FakeMachine {
         self.write(
             "proc/self/mountinfo",
             "22 27 0:21 / /proc rw - proc proc rw\n\
-             27 1 8:1 / / rw - ext4 /dev/sda1 rw\n\
+             27 1 8:1 / / rw - ext4 /dev/root rw\n\
              28 27 253:0 / /home rw - xfs /dev/mapper/vg-home rw\n\
              29 27 0:44 /vol /srv\\040data rw - btrfs /dev/vda rw\n",
         );

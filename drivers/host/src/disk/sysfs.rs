@@ -277,6 +277,7 @@ mod tests {
         let disk = named(&disks, "sda");
         let [first, second] = disk.partitions.as_slice() else { panic!("{:?}", disk.partitions) };
         assert_eq!((first.start_bytes, first.bytes), (1 << 20, 1 << 29));
+        // The kernel calls the source of its first mount /dev/root: the number tells.
         assert_eq!(first.uses.mounts, [PathBuf::from("/")]);
         assert!(second.uses.swap && second.uses.mounts.is_empty());
         assert!(disk.uses.is_empty(), "the whole is used by nobody");

@@ -185,6 +185,7 @@ mod tests {
         let content = read_content(&file, 4096);
         let unread = Unread { offset_bytes: 0, bytes: 4096, errno: libc::EBADF };
         assert_eq!(content.unread, [unread]);
+        assert!(!content.blank);
         // A file that is shorter than it said: the rest can't be read.
         let content = read_content(&image(70_000, &[]), 200_000);
         assert!(content.unread.iter().all(|unread| unread.offset_bytes >= 65_536));
