@@ -7,7 +7,7 @@
 //! rate limit; `rt_ns` counts from the intended start.
 
 use isotherm_heat::{
-    Comparison, Evidence, Judgement, RegionEvidence, TailEvidence, WindowEvidence,
+    Comparison, Evidence, FALSE_FLAGS_MAX, Judgement, RegionEvidence, TailEvidence, WindowEvidence,
 };
 use isotherm_seam::Nanos;
 use serde_json::{Map, Value, json};
@@ -58,6 +58,7 @@ pub fn document(outcome: &Outcome) -> Value {
             "right": grade.is_right(),
             "found": grade.found.iter().map(|disk| disk.0).collect::<Vec<_>>(),
             "missed": grade.missed.iter().map(|disk| disk.0).collect::<Vec<_>>(),
+            "false alarms to expect per healthy disk, at most": FALSE_FLAGS_MAX,
             "wrongly flagged": grade.wronged.iter().map(|disk| disk.0).collect::<Vec<_>>(),
         },
         "jobs": disks.map(|(disk, judgement)| job(disk, judgement, measured)).collect::<Vec<_>>(),

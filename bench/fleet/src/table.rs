@@ -5,15 +5,12 @@
 
 use std::fmt::Write;
 
-use isotherm_heat::Verdict;
-use isotherm_seam::Nanos;
+use isotherm_heat::{FALSE_FLAGS_MAX, Missing, Verdict};
+use isotherm_seam::{DiskId, Nanos};
 
 use crate::outcome::Outcome;
 use crate::plan::Ail;
 use crate::progress::Progress;
-
-/// Lines of a live table beside one for each disk.
-pub const LIVE_HEAD_LINES: usize = 2;
 
 /// A run under way: one line a disk.
 pub fn live(progress: &Progress) -> String {
@@ -59,13 +56,13 @@ pub fn live_line(progress: &Progress) -> String {
 /// A run that is over: the table, and a sentence for each disk that is not simply well.
 pub fn summary(outcome: &Outcome) -> String {
     let mut text = String::from(
-        "disk  verdict    reads  errors  refused       p50       p99     p99.9  service p50    busy\n",
+        "disk  verdict    reads  errors  unserved      p50       p99     p99.9  service p50    busy\n",
     );
     let measured = &outcome.measured;
     for (disk, judgement) in measured.disks.iter().zip(&outcome.judgements) {
         writeln!(
             text,
-            "  {:02}  {:<8} {:6}  {:6}  {:7}  {:>8}  {:>8}  {:>8}  {:>11}  {:5.0} %",
+            "  {:02}  {:<8} {:6}  {:6}  {:8}  {:>7}  {:>8}  {:>8}  {:>11}  {:5.0} %",
             judgement.disk.0,
             judgement.verdict.word(),
             disk.arrived.reads,
@@ -81,13 +78,20 @@ pub fn summary(outcome: &Outcome) -> String {
     }
     text.push_str(
         "Times in ms: p50 to p99.9 from the intended start of a read, service from handing it to \
-         the disk.\n",
+         the disk.\nUnserved: turned away at a full queue, or still waiting when the load ended.\n",
     );
     text.push('\n');
     for judgement in outcome.judgements.iter().filter(|j| j.verdict != Verdict::Ok) {
         writeln!(text, "{judgement}").expect("a string takes all text");
     }
-    for missing in unique_missing(outcome) {
+    let healthy = outcome.judgements.iter().filter(|j| !j.verdict.is_flagged()).count();
+    writeln!(
+        text,
+        "False alarms to expect among {healthy} healthy disks: below {:.4} (docs/FLEET.md).",
+        healthy as f64 * FALSE_FLAGS_MAX
+    )
+    .expect("a string takes all text");
+    for missing in missing_lines(outcome) {
         writeln!(text, "{missing}").expect("a string takes all text");
     }
     text
@@ -110,7 +114,7 @@ pub fn grade(outcome: &Outcome) -> String {
         .collect();
     let planted = if planted.is_empty() { "nothing".to_owned() } else { planted.join(" and ") };
     let grade = &outcome.grade;
-    let list = |disks: &[isotherm_seam::DiskId]| {
+    let list = |disks: &[DiskId]| {
         disks.iter().map(|disk| format!("{:02}", disk.0)).collect::<Vec<_>>().join(", ")
     };
     let mut text = format!("Planted: {planted}. ");
@@ -133,17 +137,24 @@ pub fn grade(outcome: &Outcome) -> String {
     text
 }
 
-/// What the verdict had to do without, each once with the disks that it concerns.
-fn unique_missing(outcome: &Outcome) -> Vec<String> {
-    let mut said: Vec<(String, u32)> = Vec::new();
-    for missing in outcome.judgements.iter().flat_map(|j| &j.evidence.missing) {
-        let text = missing.to_string();
-        match said.iter_mut().find(|(known, _)| *known == text) {
-            Some((_, count)) => *count += 1,
-            None => said.push((text, 1)),
+/// What the verdict had to do without: each kind once, with the disks that it concerns.
+fn missing_lines(outcome: &Outcome) -> Vec<String> {
+    let mut kinds: Vec<(&Missing, Vec<DiskId>)> = Vec::new();
+    for judgement in &outcome.judgements {
+        for missing in &judgement.evidence.missing {
+            let kind = std::mem::discriminant(missing);
+            match kinds.iter_mut().find(|(known, _)| std::mem::discriminant(*known) == kind) {
+                Some((_, disks)) => disks.push(judgement.disk),
+                None => kinds.push((missing, vec![judgement.disk])),
+            }
         }
     }
-    said.into_iter().map(|(text, count)| format!("{count} disks: {text}")).collect()
+    let line = |(missing, disks): (&Missing, Vec<DiskId>)| match &disks[..] {
+        [disk] => format!("disk {:02}: {missing}", disk.0),
+        [first, ..] => format!("{} disks, such as {:02}: {missing}", disks.len(), first.0),
+        [] => unreachable!("a kind was seen on a disk"),
+    };
+    kinds.into_iter().map(line).collect()
 }
 
 /// Milliseconds to four digits or so.

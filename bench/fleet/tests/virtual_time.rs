@@ -55,11 +55,81 @@ fn healthy_fleets_are_left_alone() {
     assert_eq!(wrong(1_000..1_010, true), [0u64; 0]);
 }
 
+/// The figures of docs/FLEET.md: `cargo test --release -p isotherm-fleet --test virtual_time --
+/// --ignored --nocapture`.
 #[test]
-#[ignore = "minutes; the figures of docs/FLEET.md"]
-fn hundreds_of_seeds() {
-    assert_eq!(wrong(10_000..10_500, false), [0u64; 0]);
-    assert_eq!(wrong(20_000..20_500, true), [0u64; 0]);
+#[ignore = "minutes of fleets; prints the figures of docs/FLEET.md"]
+fn thousands_of_seeds() {
+    let mut margins = Margins::default();
+    let mut wrong = Vec::new();
+    for (first, healthy) in [(10_000, false), (20_000, true)] {
+        for seed in first..first + 3_000 {
+            let outcome = demo(seed, healthy);
+            margins.take(&outcome);
+            if !outcome.grade.is_right() {
+                println!("seed {seed}: {}{}", table::grade(&outcome), table::summary(&outcome));
+                wrong.push(seed);
+            }
+        }
+        println!("{margins:?}");
+    }
+    assert_eq!(wrong, [0u64; 0]);
+}
+
+/// How near the thresholds the evidence came.
+#[derive(Debug)]
+struct Margins {
+    limp_ratio_min: f64,
+    limp_z_min: f64,
+    region_inside_min: u64,
+    region_p_max: f64,
+    well_ratio_max: f64,
+    well_z_max: f64,
+    well_slow_reads_max: u64,
+    watched: u64,
+}
+
+impl Default for Margins {
+    fn default() -> Margins {
+        Margins {
+            limp_ratio_min: f64::INFINITY,
+            limp_z_min: f64::INFINITY,
+            region_inside_min: u64::MAX,
+            region_p_max: 0.0,
+            well_ratio_max: 0.0,
+            well_z_max: 0.0,
+            well_slow_reads_max: 0,
+            watched: 0,
+        }
+    }
+}
+
+impl Margins {
+    fn take(&mut self, outcome: &Outcome) {
+        for (plan, judgement) in outcome.plan.disks.iter().zip(&outcome.judgements) {
+            let evidence = &judgement.evidence;
+            let p50 = evidence.comparisons[0];
+            match plan.ail {
+                Some(Ail::Limp { .. }) => {
+                    self.limp_ratio_min = self.limp_ratio_min.min(p50.ratio);
+                    self.limp_z_min = self.limp_z_min.min(p50.z);
+                }
+                Some(Ail::BadRegion { .. }) => {
+                    let region = evidence.region;
+                    self.region_inside_min =
+                        self.region_inside_min.min(region.map_or(0, |r| r.inside));
+                    self.region_p_max = self.region_p_max.max(region.map_or(1.0, |r| r.p_value));
+                }
+                None => {
+                    self.well_ratio_max = self.well_ratio_max.max(p50.ratio);
+                    self.well_z_max = self.well_z_max.max(p50.z);
+                    let slow = evidence.tail.map_or(0, |tail| tail.slow_reads);
+                    self.well_slow_reads_max = self.well_slow_reads_max.max(slow);
+                    self.watched += u64::from(judgement.verdict == Verdict::Watch);
+                }
+            }
+        }
+    }
 }
 
 #[test]

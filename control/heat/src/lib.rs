@@ -30,4 +30,4 @@ pub use odds::{binomial_at_least, poisson_at_least, scan_at_least};
 pub use region::{Incident, RegionEvidence, RegionRule, find_region};
 pub use report::{DiskReport, PeerGroup, Quantiles, SlowRead, Window};
 pub use robust::{MAD_TO_SIGMA, Spread, median, spread_without};
-pub use thresholds::Thresholds;
+pub use thresholds::{FALSE_FLAGS_MAX, Thresholds};

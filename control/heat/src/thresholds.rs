@@ -5,6 +5,11 @@ use isotherm_seam::Nanos;
 
 use crate::RegionRule;
 
+/// With the default thresholds a healthy disk is flagged with at most this probability a
+/// judgement: none of 240,000 was, so 1.3e-5 is the upper end of the 95 % interval. Where the
+/// host stalls a lot or siblings differ a lot it is more; see docs/FLEET.md.
+pub const FALSE_FLAGS_MAX: f64 = 1.3e-5;
+
 /// What it takes to be accused. The defaults are those that the false alarm rates were
 /// measured with.
 #[derive(Clone, Copy, PartialEq, Debug)]

@@ -28,6 +28,8 @@ enum Ail {
     Tail(f64),
     /// In these windows (bits) all takes 3 times as long.
     Episodes(u32),
+    /// Half of the reads of the first window take 40 to 120 ms longer.
+    Burst,
     /// So many failed reads anywhere.
     Scattered(u32),
 }
@@ -105,6 +107,11 @@ fn report(
             Ail::Episodes(mask) => {
                 if mask >> window & 1 == 1 {
                     ms *= 3.0;
+                }
+            }
+            Ail::Burst => {
+                if window == 0 && d.happens(0.4) {
+                    ms += 40.0 + 80.0 * d.next_f64();
                 }
             }
             Ail::Scattered(count) => {
@@ -274,6 +281,13 @@ fn erratic_disks_are_found() {
         let (right, wrong) = found(900, 200, PLAIN, ail, Verdict::Erratic);
         assert!(right >= 195 && wrong == 0, "{ail:?}: {right} right, {wrong} wrong");
     }
+}
+
+#[test]
+fn one_bad_moment_is_watched_and_not_accused() {
+    // Forty slow reads, far too many, but all in one tenth of the time.
+    let (right, wrong) = found(1_100, 100, PLAIN, Ail::Burst, Verdict::Watch);
+    assert!(right >= 98 && wrong == 0, "{right} right, {wrong} wrong");
 }
 
 #[test]
