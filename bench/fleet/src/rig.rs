@@ -131,8 +131,8 @@ impl Rig {
         let mut leaf = ring.clone().map(RingLeaf);
         let subjects = open_all(plan, load, &unparker, FILE_BYTES, leaf.as_mut(), |disk| {
             // The last `?` of a spec starts its options, so one of the path's own needs another.
-            let path = folder.file(disk).display().to_string();
-            if path.contains('?') { path + "?" } else { path }
+            let path = folder.create(disk)?.display().to_string();
+            Ok(if path.contains('?') { path + "?" } else { path })
         })?;
         let sentence = folder.unlink()?;
         let clock = HostClock::new();
@@ -151,7 +151,7 @@ impl Rig {
         let park = SimPark::new(clock.clone());
         let unparker = park.unparker();
         let subjects = open_all(plan, load, &unparker, MEMORY_BYTES, None, |_| {
-            format!("memory:{MEMORY_BYTES}")
+            Ok(format!("memory:{MEMORY_BYTES}"))
         })?;
         let sentence = format!("{} disks in memory, in virtual time", subjects.len());
         let place = Place::of(TimeKind::Virtual, sentence, Vec::new(), &subjects);
@@ -221,7 +221,7 @@ fn open_all(
     unparker: &Arc<dyn Unpark>,
     bytes: u64,
     mut ring: Option<&mut RingLeaf>,
-    leaf: impl Fn(u32) -> String,
+    leaf: impl Fn(u32) -> Result<String, RigError>,
 ) -> Result<Vec<Subject>, RigError> {
     let options =
         OpenOptions { write: false, direct: true, create_bytes: Some(bytes), depth: load.depth };
@@ -235,7 +235,7 @@ fn open_all(
     };
     let mut subjects = Vec::with_capacity(plan.disks.len());
     for disk in &plan.disks {
-        let leaf = leaf(disk.disk.0);
+        let leaf = leaf(disk.disk.0)?;
         // The block size is the filesystem's to say, and the plan's places are in blocks.
         let block: BlockSize = open(&leaf, 0)?.geometry().logical;
         let seed = draw(plan.config.seed, DEVICE, u64::from(disk.disk.0), 0);
@@ -298,8 +298,13 @@ impl Folder {
         Ok(Folder { folder, parent: parent.to_owned(), files, free_bytes })
     }
 
-    fn file(&self, disk: u32) -> PathBuf {
-        self.folder.path().join(format!("disk-{disk:02}.img"))
+    /// Makes the file of one disk.
+    fn create(&self, disk: u32) -> Result<PathBuf, RigError> {
+        let path = self.folder.path().join(format!("disk-{disk:02}.img"));
+        let made = std::fs::File::create_new(&path).and_then(|file| file.set_len(FILE_BYTES));
+        let fail = |error| RigError::Folder { folder: self.parent.clone(), error };
+        made.map_err(fail)?;
+        Ok(path)
     }
 
     /// Removes folder and files; who has them open keeps them. Says where they were.
@@ -314,5 +319,53 @@ impl Folder {
             parent.display(),
             self.free_bytes as f64 / (1u64 << 30) as f64
         ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use isotherm_seam::Nanos;
+
+    use super::*;
+    use crate::plan::PlanConfig;
+
+    fn plan() -> Plan {
+        Plan::draw(&PlanConfig { seed: 1, disks: 6, healthy: false, reads_per_disk: 1_000.0 })
+    }
+
+    #[test]
+    fn files_are_gone_before_the_load_begins_and_the_load_runs() {
+        let parent = tempfile::tempdir().unwrap();
+        let load = LoadConfig::new(100.0, Nanos::from_millis(200), 1);
+        let rig = Rig::on_files(&plan(), &load, parent.path()).unwrap();
+        assert_eq!(std::fs::read_dir(parent.path()).unwrap().count(), 0, "nothing is left");
+        let place = rig.place().clone();
+        assert!(place.sentence.starts_with("6 sparse files of 1 GiB below "), "{place:?}");
+        assert_eq!(place.drivers.len(), 1, "{place:?}");
+        let ring = place.drivers[0].starts_with("hdd:exos-x24 > uring");
+        assert!(ring || place.drivers[0] == "hdd:exos-x24 > file" && !place.notes.is_empty());
+        let measured = rig.run(&load, &AtomicBool::new(false), &mut |_| {}).unwrap();
+        assert_eq!(measured.disks.len(), 6);
+        assert!(measured.disks.iter().all(|disk| disk.arrived.offered > 0));
+        assert!(measured.disks.iter().any(|disk| disk.arrived.reads > 0));
+    }
+
+    #[test]
+    fn a_path_may_hold_what_a_spec_is_made_of() {
+        let parent = tempfile::tempdir().unwrap();
+        let odd = parent.path().join("a,b:c?d=1");
+        std::fs::create_dir(&odd).unwrap();
+        let load = LoadConfig::new(100.0, Nanos::from_millis(1), 1);
+        assert!(Rig::on_files(&plan(), &load, &odd).is_ok());
+    }
+
+    #[test]
+    fn a_folder_that_can_not_be_used_is_named() {
+        let load = LoadConfig::new(100.0, Nanos::from_millis(1), 1);
+        let error = Rig::on_files(&plan(), &load, Path::new("/no/such/folder")).err().unwrap();
+        let text = error.to_string();
+        assert!(text.contains("/no/such/folder") && text.contains("--dir"), "{text}");
+        let file = tempfile::NamedTempFile::new().unwrap();
+        assert!(Rig::on_files(&plan(), &load, file.path()).is_err());
     }
 }
