@@ -1,0 +1,285 @@
+//! What came out: the results of lanes, joined into those of jobs and groups.
+//!
+//! What must always hold: nothing measured is lost in joining: histograms, sums and counts of
+//! a group are exactly those of its lanes, and what each disk did stays visible beside them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use isotherm_seam::{DeviceInfo, Nanos, Wall};
+use isotherm_workload::{Direction, Job, Parsed};
+
+use crate::plan::Plan;
+use crate::run::CoreResult;
+use crate::series::Series;
+use crate::usage::{CpuUse, DiskUse};
+use crate::{Depths, Failure, Tally, TimeSource};
+
+/// All that a run has to say.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// When it began.
+    pub started: Wall,
+    /// What told the time.
+    pub time: TimeSource,
+    /// How long it took, by the machine's clock.
+    pub took: Nanos,
+    /// It was told to stop before its end.
+    pub interrupted: bool,
+    /// One for each copy of a job, or for each group that reports as one.
+    pub jobs: Vec<JobResult>,
+    /// The options of global sections, as written.
+    pub global: Vec<(String, String)>,
+    /// What was accepted and has no effect, or another than it seems.
+    pub messages: Vec<String>,
+    /// What was wanted of the machine and could not be had.
+    pub notes: Vec<String>,
+    /// What the kernel counted on the disks underneath.
+    pub disk_uses: Vec<DiskUse>,
+    /// Threads that ran, over all phases.
+    pub threads: u32,
+    /// What they used.
+    pub cpu: CpuUse,
+    all_jobs: Vec<Arc<Job>>,
+    groups: Vec<u32>,
+    join_disks: bool,
+    lanes: Vec<(LaneResult, CpuUse)>,
+}
+
+/// The result of one copy of a job, or of a group.
+#[derive(Clone, Debug)]
+pub struct JobResult {
+    /// The job; of a group, its first.
+    pub job: Arc<Job>,
+    /// The group of results that it belongs to.
+    pub group: u32,
+    /// Copies that are joined in it.
+    pub lanes: u32,
+    /// By [`Direction::index`].
+    pub tallies: [Tally; 2],
+    /// I/Os per second over time, by [`Direction::index`].
+    pub series: [Series; 2],
+    /// Requests in flight, sent and reaped at a time.
+    pub depths: Depths,
+    /// Requests that each lane may have had in flight, as the devices allowed.
+    pub depth: u32,
+    /// How long it was measured; of a group, the longest.
+    pub elapsed: Nanos,
+    /// Sum of the times of its lanes.
+    pub elapsed_sum: Nanos,
+    /// Its share of what its threads used, by requests.
+    pub cpu: CpuUse,
+    /// The first failure of each lane that had one.
+    pub failures: Vec<Failure>,
+    /// Its disks.
+    pub disks: Vec<DiskResult>,
+}
+
+/// What one disk did.
+#[derive(Clone, Debug)]
+pub struct DiskResult {
+    /// As it was named.
+    pub spec: String,
+    /// What runs underneath.
+    pub info: DeviceInfo,
+    /// By [`Direction::index`].
+    pub tallies: [Tally; 2],
+    /// How long it was measured.
+    pub elapsed: Nanos,
+}
+
+/// What a lane brings back from its core.
+#[derive(Clone, Debug)]
+pub(crate) struct LaneResult {
+    pub(crate) job: usize,
+    pub(crate) rank: u64,
+    pub(crate) elapsed: Nanos,
+    pub(crate) series: [Series; 2],
+    pub(crate) depths: Depths,
+    pub(crate) failure: Option<Failure>,
+    pub(crate) depth: u32,
+    pub(crate) disks: Vec<DiskResult>,
+}
+
+impl LaneResult {
+    fn ios(&self) -> u64 {
+        self.disks.iter().flat_map(|disk| &disk.tallies).map(Tally::ios).sum()
+    }
+}
+
+impl Report {
+    pub(crate) fn new(
+        plan: &Plan,
+        parsed: &Parsed,
+        time: TimeSource,
+        join_disks: bool,
+        started: Wall,
+    ) -> Report {
+        Report {
+            started,
+            time,
+            took: Nanos::ZERO,
+            interrupted: false,
+            jobs: Vec::new(),
+            global: parsed.global.clone(),
+            messages: plan.messages.clone(),
+            notes: Vec::new(),
+            disk_uses: Vec::new(),
+            threads: 0,
+            cpu: CpuUse::default(),
+            all_jobs: plan.jobs.clone(),
+            groups: plan.groups.clone(),
+            join_disks,
+            lanes: Vec::new(),
+        }
+    }
+
+    /// Takes what one core brought back.
+    pub(crate) fn add(&mut self, core: CoreResult) {
+        self.threads += 1;
+        self.cpu.add(&core.cpu);
+        for note in core.notes {
+            if !self.notes.contains(&note) {
+                self.notes.push(note);
+            }
+        }
+        let whole: u64 = core.lanes.iter().map(LaneResult::ios).sum();
+        for lane in core.lanes {
+            let cpu = match whole {
+                0 => CpuUse::default(),
+                whole => core.cpu.share(lane.ios(), whole),
+            };
+            self.lanes.push((lane, cpu));
+        }
+    }
+
+    /// Joins what was brought back into results of jobs and groups.
+    pub(crate) fn finish(&mut self) {
+        let mut lanes = std::mem::take(&mut self.lanes);
+        lanes.sort_by_key(|(lane, _)| lane.rank);
+        let mut joined: BTreeMap<(u32, Option<usize>), usize> = BTreeMap::new();
+        for (lane, cpu) in lanes {
+            let job = &self.all_jobs[lane.job];
+            let group = self.groups[lane.job];
+            let index = self.jobs.len();
+            let key = match (job.group_reporting, self.join_disks) {
+                (true, _) => Some((group, None)),
+                (false, true) => Some((group, Some(lane.job))),
+                (false, false) => None,
+            };
+            let at = key.map_or(index, |key| *joined.entry(key).or_insert(index));
+            let result = JobResult::of(lane, Arc::clone(job), group, cpu);
+            if at == index {
+                self.jobs.push(result);
+            } else {
+                self.jobs[at].join(result);
+            }
+        }
+    }
+
+    /// Every failure of every job.
+    pub fn failures(&self) -> impl Iterator<Item = &Failure> {
+        self.jobs.iter().flat_map(|job| &job.failures)
+    }
+}
+
+impl JobResult {
+    fn of(lane: LaneResult, job: Arc<Job>, group: u32, cpu: CpuUse) -> JobResult {
+        let mut tallies = [Tally::default(), Tally::default()];
+        for disk in &lane.disks {
+            tallies.iter_mut().zip(&disk.tallies).for_each(|(sum, part)| sum.merge(part));
+        }
+        JobResult {
+            job,
+            group,
+            lanes: 1,
+            tallies,
+            series: lane.series,
+            depths: lane.depths,
+            depth: lane.depth,
+            elapsed: lane.elapsed,
+            elapsed_sum: lane.elapsed,
+            cpu,
+            failures: lane.failure.into_iter().collect(),
+            disks: lane.disks,
+        }
+    }
+
+    fn join(&mut self, other: JobResult) {
+        self.lanes += other.lanes;
+        self.tallies.iter_mut().zip(&other.tallies).for_each(|(a, b)| a.merge(b));
+        self.series.iter_mut().zip(&other.series).for_each(|(a, b)| a.beside(b));
+        self.depths.merge(&other.depths);
+        self.depth = self.depth.max(other.depth);
+        self.elapsed = self.elapsed.max(other.elapsed);
+        self.elapsed_sum += other.elapsed_sum;
+        self.cpu.add(&other.cpu);
+        self.failures.extend(other.failures);
+        for disk in other.disks {
+            // Copies of a job on one file or device are one disk; made-up ones are one each.
+            let same = |known: &&mut DiskResult| {
+                known.info.path.is_some() && known.info.path == disk.info.path
+            };
+            match self.disks.iter_mut().find(same) {
+                Some(known) => {
+                    known.tallies.iter_mut().zip(&disk.tallies).for_each(|(a, b)| a.merge(b));
+                    known.elapsed = known.elapsed.max(disk.elapsed);
+                }
+                None => self.disks.push(disk),
+            }
+        }
+    }
+
+    /// I/Os per second in one direction.
+    pub fn iops(&self, direction: Direction) -> f64 {
+        per_second(self.tallies[direction.index()].ios(), self.elapsed)
+    }
+
+    /// Bytes per second in one direction.
+    pub fn bytes_per_second(&self, direction: Direction) -> f64 {
+        per_second(self.tallies[direction.index()].bytes, self.elapsed)
+    }
+
+    /// Requests in both directions.
+    pub fn ios(&self) -> u64 {
+        self.tallies.iter().map(Tally::ios).sum()
+    }
+
+    /// The drivers underneath, each once.
+    pub fn drivers(&self) -> Vec<&str> {
+        let mut drivers: Vec<&str> = Vec::new();
+        for disk in &self.disks {
+            if !drivers.contains(&disk.info.driver.as_str()) {
+                drivers.push(&disk.info.driver);
+            }
+        }
+        drivers
+    }
+
+    /// What its devices could not have, each once, with the disks' names.
+    pub fn notes(&self) -> Vec<String> {
+        let mut notes: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        for disk in &self.disks {
+            for note in &disk.info.notes {
+                notes.entry(note).or_default().push(&disk.info.name);
+            }
+        }
+        let said = |(note, disks): (&str, Vec<&str>)| match disks[..] {
+            [disk] => format!("{disk}: {note}"),
+            [disk, ..] => format!("{disk} and {} more: {note}", disks.len() - 1),
+            [] => note.to_owned(),
+        };
+        notes.into_iter().map(said).collect()
+    }
+}
+
+impl DiskResult {
+    /// I/Os per second in one direction.
+    pub fn iops(&self, direction: Direction) -> f64 {
+        per_second(self.tallies[direction.index()].ios(), self.elapsed)
+    }
+}
+
+fn per_second(count: u64, elapsed: Nanos) -> f64 {
+    if elapsed == Nanos::ZERO { 0.0 } else { count as f64 / elapsed.as_secs_f64() }
+}
