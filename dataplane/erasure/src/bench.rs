@@ -7,7 +7,7 @@
 //!
 //! Time comes from the caller, as everywhere above the drivers.
 
-use crate::{Codec, Descriptor, Kernel, Options, Scheme};
+use crate::{Codec, Descriptor, Kernel, Options, Residency, Scheme};
 use contender::{Contender, Stripes};
 use std::fmt;
 
@@ -21,7 +21,7 @@ mod limits;
 pub enum Operation {
     /// Parity from data that lies in the caches as far as it fits.
     Encode,
-    /// Parity from data that lies in memory, stripe after stripe over 512 MiB.
+    /// Parity from data that lies in memory, stripe after stripe.
     EncodeCold,
     /// All that may be lost, rebuilt by a kept plan: the first m data cells, or as many as
     /// there are and then parity.
@@ -32,6 +32,8 @@ pub enum Operation {
     DecodeOne,
     /// Parity, and CRC32C of all cells per 64 KiB.
     EncodeWithChecksums,
+    /// The same with the data in memory.
+    EncodeWithChecksumsCold,
     /// Parity compared with what the data make.
     Verify,
     /// One data cell changed: its delta added to all parity cells. GB/s of delta.
@@ -40,13 +42,14 @@ pub enum Operation {
 
 impl Operation {
     /// All operations.
-    pub const ALL: [Operation; 8] = [
+    pub const ALL: [Operation; 9] = [
         Operation::Encode,
         Operation::EncodeCold,
         Operation::Decode,
         Operation::DecodeReplan,
         Operation::DecodeOne,
         Operation::EncodeWithChecksums,
+        Operation::EncodeWithChecksumsCold,
         Operation::Verify,
         Operation::Update,
     ];
@@ -61,9 +64,22 @@ impl Operation {
             Operation::DecodeReplan => "decode-replan",
             Operation::DecodeOne => "decode-one",
             Operation::EncodeWithChecksums => "encode-with-checksums",
+            Operation::EncodeWithChecksumsCold => "encode-with-checksums-cold",
             Operation::Verify => "verify",
             Operation::Update => "update",
         }
+    }
+}
+
+impl Operation {
+    /// Whether its stripes lie in memory, not in the caches.
+    fn is_cold(self) -> bool {
+        matches!(self, Operation::EncodeCold | Operation::EncodeWithChecksumsCold)
+    }
+
+    /// Whether it takes checksums of all cells.
+    fn is_summed(self) -> bool {
+        matches!(self, Operation::EncodeWithChecksums | Operation::EncodeWithChecksumsCold)
     }
 }
 
@@ -86,6 +102,8 @@ pub struct Request {
     pub rounds: usize,
     /// Nanoseconds of a turn, about.
     pub turn_ns: u64,
+    /// Memory that cold stripes rotate over: many times the caches.
+    pub cold_bytes: usize,
     /// Whether the slower kernels of this processor run as contenders too.
     pub all_kernels: bool,
 }
@@ -99,6 +117,7 @@ impl Default for Request {
             operations: Operation::ALL.to_vec(),
             rounds: 15,
             turn_ns: 500_000,
+            cold_bytes: 512 << 20,
             all_kernels: false,
         }
     }
@@ -154,7 +173,7 @@ fn compare(
     descriptor: Descriptor,
     operation: Operation,
 ) -> Vec<Row> {
-    let mut stripes = Stripes::new(descriptor, operation);
+    let mut stripes = Stripes::new(descriptor, operation, request.cold_bytes);
     let mut contenders = contenders(request, descriptor, operation);
     let kernel = Kernel::fastest();
     // How often each has to run to fill a turn; this also warms up caches and plans.
@@ -228,16 +247,17 @@ fn contenders(
         let codec = Codec::with_options(descriptor, options).expect("the kernel is available");
         contenders.push(Box::new(contender::Ours::new(codec, operation)));
     }
-    if operation == Operation::EncodeWithChecksums {
-        let codec = Codec::new(descriptor);
+    if operation.is_summed() {
+        let mut codec = Codec::new(descriptor);
+        codec.set_residency(if operation.is_cold() { Residency::Cold } else { Residency::Auto });
         contenders.push(Box::new(contender::TwoPasses::new(codec)));
     }
     if operation == Operation::EncodeCold {
         contenders.extend(limits::bandwidth_loops());
     }
-    contenders.extend(contender::Simd::new(descriptor, operation));
+    contenders.extend(contender::Simd::contender(descriptor, operation));
     #[cfg(feature = "isal")]
-    contenders.extend(isal::Isal::new(descriptor, operation));
+    contenders.extend(isal::Isal::contender(descriptor, operation));
     contenders
 }
 
@@ -264,6 +284,7 @@ mod tests {
             cell_bytes: vec![4096],
             rounds: 1,
             turn_ns: 1,
+            cold_bytes: 1 << 20,
             all_kernels: true,
             ..Request::default()
         };
@@ -281,7 +302,10 @@ mod tests {
             assert!(of("isotherm"), "{operation}");
             let yardstick = !matches!(
                 operation,
-                Operation::EncodeWithChecksums | Operation::Verify | Operation::Update
+                Operation::EncodeWithChecksums
+                    | Operation::EncodeWithChecksumsCold
+                    | Operation::Verify
+                    | Operation::Update
             );
             assert_eq!(of("reed-solomon-simd"), yardstick, "{operation}");
             assert_eq!(of("isal"), yardstick && cfg!(feature = "isal"), "{operation}");

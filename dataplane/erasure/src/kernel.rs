@@ -123,7 +123,7 @@ impl Kernel {
     }
 
     /// Words that [`expand`](Kernel::expand) appends.
-    const fn coefficient_words(self) -> usize {
+    pub(crate) const fn coefficient_words(self) -> usize {
         match self {
             Kernel::Avx512Gfni | Kernel::Avx2Gfni => 1,
             Kernel::Avx2 | Kernel::Neon => 4,

@@ -38,6 +38,7 @@ mod leopard;
 mod matrix;
 mod plan;
 mod program;
+pub mod repair;
 mod solve;
 
 pub use cells::CellSet;

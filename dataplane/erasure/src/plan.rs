@@ -1,11 +1,11 @@
 //! Plans: what rebuilds a loss pattern, kept for the next stripe that lost the same cells.
 //!
 //! A plan is keyed by the surviving and the wanted cells. The cache is a small table of four
-//! ways; a plan that has to go leaves its memory to the one that comes, so that after warm-up
-//! even a plan made anew for each stripe allocates nothing.
+//! ways. Its memory is taken when the codec is made, and a plan that has to go leaves its place
+//! to the one that comes: even a plan made anew for each stripe, or one for a new pattern, allocates nothing.
 
 use crate::cells::CellSet;
-use crate::kernel::Kernel;
+use crate::kernel::{Kernel, ROWS_MAX};
 use crate::matrix::Matrix;
 use crate::program::{Program, Rows};
 use crate::solve::{Solver, Undetermined};
@@ -39,21 +39,35 @@ pub(crate) struct Plans {
 impl Plans {
     /// No plans yet, for codes of that matrix.
     pub(crate) fn new(matrix: &Matrix, kernel: Kernel) -> Plans {
-        let plan_bytes = 9 * matrix.columns() * matrix.rows() + 1024;
-        let sets = (CACHE_BYTES / plan_bytes / WAYS).clamp(1, SETS_MAX);
+        let (data, parity) = (matrix.columns(), matrix.rows());
+        // What one plan may need: a pass for each plain row, or for every eight others.
+        let plain = (0..parity).filter(|&row| matrix.is_plain(row)).count() + 1;
+        let passes = parity.div_ceil(ROWS_MAX).max(plain);
+        let coefficient_bytes = 1 + 8 * kernel.coefficient_words();
+        let pass_bytes = data * parity.min(ROWS_MAX) * coefficient_bytes + 4 * data + 128;
+        let sets = (CACHE_BYTES / (passes * pass_bytes) / WAYS).clamp(1, SETS_MAX);
         let sets = 1 << sets.ilog2();
-        let plans = (0..sets * WAYS)
-            .map(|_| Plan { key: None, used_at: 0, program: Program::new(kernel) })
-            .collect();
-        Plans {
+        let plans = (0..sets * WAYS).map(|_| {
+            let mut program = Program::new(kernel);
+            program.reserve(passes, parity, data);
+            Plan { key: None, used_at: 0, program }
+        });
+        let mut plans = Plans {
             kernel,
             sets,
-            plans,
+            plans: plans.collect(),
             uses: 0,
             solver: Solver::default(),
             rows: Rows::default(),
-            wanted: Vec::new(),
-        }
+            wanted: Vec::with_capacity(data + parity),
+        };
+        // The largest pattern warms up what solving needs.
+        let lost = CellSet::first(data.min(parity));
+        let survivors = CellSet::first(data + parity).minus(&lost);
+        let _ = plans.get(matrix, &survivors, &lost);
+        plans.rows.reset(parity, data + parity);
+        plans.forget();
+        plans
     }
 
     /// The program that rebuilds `wanted` from `survivors`, its outputs in the order of

@@ -166,6 +166,21 @@ impl Program {
         Program { kernel, passes: Vec::new(), used: 0, plain: Vec::new(), multiplied: Vec::new() }
     }
 
+    /// Takes the memory that compiling `rows` rows over `sources` sources into `passes` passes
+    /// needs at most.
+    pub(crate) fn reserve(&mut self, passes: usize, rows: usize, sources: usize) {
+        self.plain.reserve(rows);
+        self.multiplied.reserve(rows);
+        self.passes.resize_with(passes.max(self.passes.len()), Pass::default);
+        let coefficients = sources * rows.min(ROWS_MAX);
+        for pass in &mut self.passes {
+            pass.sources.reserve(sources);
+            pass.outputs.reserve(rows.min(ROWS_MAX) + 1);
+            pass.coefficients.reserve(coefficients);
+            pass.table.reserve(coefficients * self.kernel.coefficient_words());
+        }
+    }
+
     /// The kernel that it runs on.
     pub(crate) fn kernel(&self) -> Kernel {
         self.kernel

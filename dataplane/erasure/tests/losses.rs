@@ -1,11 +1,12 @@
 //! Loss patterns decode to the exact bytes, under every kernel that runs here.
 //!
-//! Every pattern of the small geometries is tried and 2,000 random ones of the large.
+//! Every pattern of the small geometries is tried and 2,000 random ones of the large;
+//! `ISOTHERM_SOAK=1` tries 40,000 of each, and every one of a few more geometries.
 
 mod support;
 
 use isotherm_erasure::{Kernel, ReconstructError};
-use support::{Random, choices, codec, rebuild, stripe};
+use support::{Random, choices, codec, rebuild, soak, stripe};
 
 /// Odd, so that every kernel also runs its tail; and large enough for its widest step.
 const CELL_BYTES: usize = 256 + 64 + 37;
@@ -27,7 +28,9 @@ fn made_by_scalar(text: &str, cell_bytes: usize, seed: u64) -> Vec<Vec<u8>> {
 
 #[test]
 fn every_pattern_of_the_small_geometries() {
-    for (text, n, m) in [("3x", 3, 2), ("4+2", 6, 2), ("8+3", 11, 3), ("10+4", 14, 4)] {
+    let small = [("3x", 3, 2), ("4+2", 6, 2), ("8+3", 11, 3), ("10+4", 14, 4)];
+    let more = [("6+3", 9, 3), ("8+4", 12, 4), ("17+3", 20, 3), ("16+5", 21, 5)];
+    for (text, n, m) in small.into_iter().chain(more.into_iter().filter(|_| soak())) {
         let patterns: Vec<_> = (0..=m).flat_map(|lost| choices(lost, n)).collect();
         if text == "10+4" {
             assert_eq!(patterns.iter().filter(|p| p.len() == 4).count(), 1001);
@@ -49,6 +52,7 @@ fn random_patterns_of_the_large_geometries() {
         let (k, m) = text.split_once('+').unwrap();
         let (k, m): (usize, usize) = (k.parse().unwrap(), m.parse().unwrap());
         let count = if k >= 100 { 200 } else { 2000 };
+        let count = if soak() { 20 * count } else { count };
         let patterns: Vec<_> = (0..count)
             .map(|i| {
                 // Half of them lose all that may be lost.

@@ -5,8 +5,6 @@ use crate::{Checksums, Codec, Descriptor, Lost, Residency, Scheme};
 use reed_solomon_simd::{ReedSolomonDecoder, ReedSolomonEncoder};
 use std::hint::black_box;
 
-/// Memory that cold stripes rotate over: many times the caches.
-const COLD_BYTES: usize = 512 << 20;
 /// Where pool buffers begin.
 const ALIGNMENT: usize = 4096;
 
@@ -34,10 +32,9 @@ pub(super) struct Stripes {
 }
 
 impl Stripes {
-    pub(super) fn new(descriptor: Descriptor, operation: Operation) -> Stripes {
+    pub(super) fn new(descriptor: Descriptor, operation: Operation, cold_bytes: usize) -> Stripes {
         let stripe_bytes = descriptor.scheme().cells() * descriptor.cell_bytes();
-        let count =
-            if operation == Operation::EncodeCold { COLD_BYTES.div_ceil(stripe_bytes) } else { 1 };
+        let count = if operation.is_cold() { cold_bytes.div_ceil(stripe_bytes) } else { 1 };
         let mut memory = vec![0u8; count * stripe_bytes + ALIGNMENT];
         let mut state = 1u64;
         for word in memory.as_chunks_mut::<8>().0 {
@@ -104,7 +101,7 @@ pub(super) struct Ours {
 
 impl Ours {
     pub(super) fn new(mut codec: Codec, operation: Operation) -> Ours {
-        if operation == Operation::EncodeCold {
+        if operation.is_cold() {
             codec.set_residency(Residency::Cold);
         }
         let descriptor = codec.descriptor();
@@ -148,7 +145,7 @@ impl Contender for Ours {
             Operation::Decode | Operation::DecodeOne | Operation::DecodeReplan => {
                 self.rebuild(data, parity, runs);
             }
-            Operation::EncodeWithChecksums => {
+            Operation::EncodeWithChecksums | Operation::EncodeWithChecksumsCold => {
                 for _ in 0..runs {
                     let sums = &mut self.sums;
                     self.codec.encode_with_checksums(data, parity, sums).expect("its shape");
@@ -212,12 +209,19 @@ pub(super) struct Simd {
 }
 
 impl Simd {
-    pub(super) fn new(descriptor: Descriptor, operation: Operation) -> Option<Box<dyn Contender>> {
+    /// The contender, where it can do the operation.
+    pub(super) fn contender(
+        descriptor: Descriptor,
+        operation: Operation,
+    ) -> Option<Box<dyn Contender>> {
         let scheme = descriptor.scheme();
         let usable = matches!(scheme, Scheme::ReedSolomon { .. } | Scheme::Leopard { .. })
             && !matches!(
                 operation,
-                Operation::EncodeWithChecksums | Operation::Verify | Operation::Update
+                Operation::EncodeWithChecksums
+                    | Operation::EncodeWithChecksumsCold
+                    | Operation::Verify
+                    | Operation::Update
             );
         let (k, m, bytes) = (scheme.data_cells(), scheme.parity_cells(), descriptor.cell_bytes());
         if !usable {

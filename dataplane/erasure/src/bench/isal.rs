@@ -36,13 +36,20 @@ pub(super) struct Isal {
 }
 
 impl Isal {
-    pub(super) fn new(descriptor: Descriptor, operation: Operation) -> Option<Box<dyn Contender>> {
+    /// The contender, where it can do the operation.
+    pub(super) fn contender(
+        descriptor: Descriptor,
+        operation: Operation,
+    ) -> Option<Box<dyn Contender>> {
         let scheme = descriptor.scheme();
         let comparable = matches!(scheme, Scheme::ReedSolomon { .. })
             && scheme.parity_cells() <= scheme.data_cells()
             && !matches!(
                 operation,
-                Operation::EncodeWithChecksums | Operation::Verify | Operation::Update
+                Operation::EncodeWithChecksums
+                    | Operation::EncodeWithChecksumsCold
+                    | Operation::Verify
+                    | Operation::Update
             );
         if !comparable {
             return None;

@@ -149,7 +149,7 @@ mod x86 {
                 let from = cell.as_ptr().wrapping_add(at);
                 for (i, sum) in sums.iter_mut().enumerate() {
                     if by_column {
-                        _mm_prefetch::<_MM_HINT_T0>(from.wrapping_add(1024 + 64 * i).cast());
+                        _mm_prefetch::<_MM_HINT_T1>(from.wrapping_add(1024 + 64 * i).cast());
                     }
                     // SAFETY: within the cell.
                     let vector = unsafe { _mm512_loadu_si512(from.add(64 * i).cast()) };

@@ -35,6 +35,11 @@ impl Random {
     }
 }
 
+/// Whether the full counts were asked for.
+pub(crate) fn soak() -> bool {
+    std::env::var_os("ISOTHERM_SOAK").is_some_and(|value| value == "1")
+}
+
 pub(crate) fn codec(text: &str, cell_bytes: usize, kernel: Kernel) -> Codec {
     let scheme: Scheme = text.parse().unwrap();
     let descriptor = Descriptor::new(scheme, cell_bytes as u32).unwrap();
