@@ -9,7 +9,7 @@
 use isotherm_heat::{
     Comparison, Evidence, FALSE_FLAGS_MAX, Judgement, RegionEvidence, TailEvidence, WindowEvidence,
 };
-use isotherm_seam::Nanos;
+use isotherm_seam::{IoError, Nanos};
 use serde_json::{Map, Value, json};
 
 use crate::load::{DiskMeasured, Measured};
@@ -108,8 +108,7 @@ fn job(disk: &DiskMeasured, judgement: &Judgement, measured: &Measured) -> Value
     json!({
         "jobname": format!("disk-{:02}", judgement.disk.0),
         "groupid": 0,
-        // fio's: the errno of the first error; a sector that can't be read is EIO.
-        "error": disk.first_error.map_or(0, |_| 5),
+        "error": disk.first_error.map_or(0, errno),
         "total_err": arrived.errors,
         "first_error": disk.first_error.map(|error| error.to_string()),
         "elapsed": seconds.ceil() as u64,
@@ -153,6 +152,19 @@ fn job(disk: &DiskMeasured, judgement: &Judgement, measured: &Measured) -> Value
         "because": judgement.to_string(),
         "evidence": evidence(&judgement.evidence),
     })
+}
+
+/// fio's `error`: the errno of the first one, as the kernel would have put it.
+fn errno(error: IoError) -> i32 {
+    match error {
+        IoError::Media { .. } => 5,                  // EIO
+        IoError::Gone => 19,                         // ENODEV
+        IoError::TimedOut => 110,                    // ETIMEDOUT
+        IoError::NoSpace => 28,                      // ENOSPC
+        IoError::ReadOnly => 30,                     // EROFS
+        IoError::Misfit(_) | IoError::Zone(_) => 22, // EINVAL
+        IoError::Os { errno } => errno,
+    }
 }
 
 fn times(times: &Times) -> Value {

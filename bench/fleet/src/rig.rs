@@ -14,8 +14,8 @@ use isotherm_block::{Leaf, OpenContext, Spec};
 use isotherm_heat::PeerGroup;
 use isotherm_host::{HostClock, ThreadPark};
 use isotherm_seam::{
-    BlockDevice, BlockSize, BufPool, Clock, Domain, OpenError, OpenOptions, Park, PoolExhausted,
-    PoolLayout, RegionError, Unpark, Wall, draw,
+    BlockDevice, BlockSize, BufPool, Clock, Domain, OpenCause, OpenError, OpenOptions, Park,
+    PoolExhausted, PoolLayout, RegionError, Unpark, Wall, draw,
 };
 use isotherm_sim::{SimClock, SimPark};
 use isotherm_uring::{Ring, RingConfig};
@@ -119,7 +119,15 @@ impl Rig {
         let mut ring = match Ring::new(&RingConfig { entries: RING_ENTRIES, pool: pool.clone() }) {
             Ok(ring) => Some(ring),
             Err(OpenError { cause, .. }) => {
-                notes.push(cause.to_string());
+                let why = match cause {
+                    OpenCause::UringRefused { errno } => {
+                        io::Error::from_raw_os_error(errno).to_string()
+                    }
+                    other => other.to_string(),
+                };
+                notes.push(format!(
+                    "io_uring is refused here ({why}): the file driver ran, pread on threads"
+                ));
                 None
             }
         };
@@ -129,10 +137,11 @@ impl Rig {
 
         let folder = Folder::new(parent, plan.disks.len() as u64)?;
         let mut leaf = ring.clone().map(RingLeaf);
+        let driver = if ring.is_some() { "uring" } else { "file" };
         let subjects = open_all(plan, load, &unparker, FILE_BYTES, leaf.as_mut(), |disk| {
             // The last `?` of a spec starts its options, so one of the path's own needs another.
             let path = folder.create(disk)?.display().to_string();
-            Ok(if path.contains('?') { path + "?" } else { path })
+            Ok(format!("{driver}:{path}{}", if path.contains('?') { "?" } else { "" }))
         })?;
         let sentence = folder.unlink()?;
         let clock = HostClock::new();

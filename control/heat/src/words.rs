@@ -125,7 +125,7 @@ impl Display for Comparison {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} {} against {} of its peers ({:.1}x, z {:.0})",
+            "service {} {} against {} of its peers ({:.1}x, z {:.0})",
             self.metric.word(),
             Ms(self.own),
             Ms(self.peers),

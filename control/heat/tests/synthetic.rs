@@ -374,7 +374,7 @@ fn the_sentence_names_disk_and_numbers() {
     let sick = [(7, Ail::Limp(2.6)), (3, Ail::Region(0.5, 0.52))];
     let judged = judge(&fleet(2, PLAIN, &sick), &Thresholds::default());
     let limping = judged[7].to_string();
-    assert!(limping.starts_with("disk 07 limps: p50 "), "{limping}");
+    assert!(limping.starts_with("disk 07 limps: service p50 "), "{limping}");
     assert!(
         limping.contains("of its peers (2.6x") && limping.contains("all 10 windows"),
         "{limping}"
