@@ -1,9 +1,10 @@
 //! A disk as the tasks of its core use it.
 //!
-//! What must always hold: a request starts when its future is first polled. From the moment
-//! that the device has taken it, it runs to its end whether or not the future is still there;
-//! its buffer then goes back to the pool. One that still waits for a full device is withdrawn
-//! when its future is dropped, and leaves no trace.
+//! What must always hold: a request is made when the method is called, so requests reach the
+//! device in the order of the calls, and several run side by side without being polled. From
+//! the moment that the device has taken it, a request runs to its end whether or not its future
+//! is still there; its buffer then goes back to the pool. One that still waits for a full
+//! device is withdrawn when its future is dropped, and leaves no trace.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -14,19 +15,17 @@ use isotherm_seam::{
     BlockDevice, Completion, DeviceInfo, DiskId, Geometry, IoBuf, IoError, Lba, Op, Persist, ZoneId,
 };
 
-use crate::core::Core;
 use crate::port::Port;
 
 /// A disk of this core. Clones are handles to the same disk.
 #[derive(Clone)]
 pub struct Disk {
     port: Rc<Port>,
-    core: Rc<Core>,
 }
 
 impl Disk {
-    pub(crate) fn new(port: Rc<Port>, core: Rc<Core>) -> Disk {
-        Disk { port, core }
+    pub(crate) fn new(port: Rc<Port>) -> Disk {
+        Disk { port }
     }
 
     /// Its number on this core, in the order of attaching.
@@ -54,7 +53,7 @@ impl Disk {
         Transfer(self.start(Op::Write { lba, buf, persist }))
     }
 
-    /// Makes all writes durable that have completed by now, that is, when this is first polled.
+    /// Makes all writes durable that have completed by now.
     pub fn flush(&self) -> Command {
         Command(self.start(Op::Flush))
     }
@@ -94,71 +93,54 @@ impl Disk {
     pub fn detach(self) -> Result<Box<dyn BlockDevice>, Disk> {
         match self.port.detach() {
             Some(device) => {
-                self.core.ports.borrow_mut().retain(|port| !Rc::ptr_eq(port, &self.port));
+                let ports = &self.port.core.ports;
+                ports.borrow_mut().retain(|port| !Rc::ptr_eq(port, &self.port));
                 Ok(device)
             }
             None => Err(self),
         }
     }
 
+    #[inline]
     fn start(&self, op: Op) -> Io {
-        Io { port: Rc::clone(&self.port), core: Rc::clone(&self.core), state: State::New(Some(op)) }
+        let slot = self.port.start(op);
+        Io { port: Rc::clone(&self.port), slot }
     }
 }
 
-/// A request in one of its states.
+/// A request that has been made and whose answer has not been fetched.
 struct Io {
     port: Rc<Port>,
-    core: Rc<Core>,
-    state: State,
+    /// [`FETCHED`] once the answer has been.
+    slot: u32,
 }
 
-enum State {
-    New(Option<Op>),
-    Sent(u32),
-    Over,
-}
+const FETCHED: u32 = u32::MAX;
 
 impl Io {
     #[inline]
     fn poll(&mut self, cx: &Context<'_>) -> Poll<Completion> {
-        match &mut self.state {
-            State::New(op) => {
-                let op = op.take().expect("taken only here, and the state moves on");
-                let wake = self.core.tasks.wake_ref(cx);
-                match self.port.start(self.core.now.get(), op, wake) {
-                    Ok(slot) => {
-                        self.state = State::Sent(slot);
-                        Poll::Pending
-                    }
-                    Err(completion) => {
-                        self.state = State::Over;
-                        Poll::Ready(completion)
-                    }
-                }
+        assert!(self.slot != FETCHED, "polled after it was done");
+        match self.port.finish(self.slot, cx) {
+            Some(completion) => {
+                self.slot = FETCHED;
+                Poll::Ready(completion)
             }
-            State::Sent(slot) => match self.port.finish(*slot, &self.core, cx) {
-                Some(completion) => {
-                    self.state = State::Over;
-                    Poll::Ready(completion)
-                }
-                None => Poll::Pending,
-            },
-            State::Over => panic!("polled after it was done"),
+            None => Poll::Pending,
         }
     }
 }
 
 impl Drop for Io {
     fn drop(&mut self) {
-        if let State::Sent(slot) = self.state {
-            self.port.abandon(slot);
+        if self.slot != FETCHED {
+            self.port.abandon(self.slot);
         }
     }
 }
 
 /// A request with a buffer: gives back the result and the buffer.
-#[must_use = "a future does nothing unless it is polled"]
+#[must_use = "the answer, and with it the buffer, comes from awaiting it"]
 pub struct Transfer(Io);
 
 impl Future for Transfer {
@@ -171,7 +153,7 @@ impl Future for Transfer {
 }
 
 /// A request without a buffer.
-#[must_use = "a future does nothing unless it is polled"]
+#[must_use = "the answer, and with it the buffer, comes from awaiting it"]
 pub struct Command(Io);
 
 impl Future for Command {

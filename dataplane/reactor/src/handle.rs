@@ -62,9 +62,9 @@ impl Handle {
     pub fn attach(&self, device: Box<dyn BlockDevice>) -> Disk {
         let id = DiskId(self.core.disks.get());
         self.core.disks.set(id.0 + 1);
-        let port = Rc::new(Port::new(id, device));
+        let port = Rc::new(Port::new(&self.core, id, device));
         self.core.ports.borrow_mut().push(Rc::clone(&port));
-        Disk::new(port, Rc::clone(&self.core))
+        Disk::new(port)
     }
 
     /// A mailbox of this core that holds at most `capacity` messages, and its first sender.

@@ -68,7 +68,9 @@ impl<A: Atomics> Handshake<A> {
 
     /// On the core: sleeps by `park` unless something is `pending`. Returns whether it slept.
     pub(crate) fn park(&self, pending: impl FnOnce() -> bool, park: impl FnOnce()) -> bool {
-        self.state.store(PARKED, Ordering::Relaxed);
+        // A swap, not a store: it reads the AWAKE that a late `notify` of the last sleep may have
+        // written, and so comes after it for every thread that sees both.
+        self.state.swap(PARKED, Ordering::AcqRel);
         A::fence();
         let sleeps = !pending();
         if sleeps {

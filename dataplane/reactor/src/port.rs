@@ -7,6 +7,7 @@
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::rc::Rc;
 use std::task::Context;
 
 use isotherm_seam::{
@@ -20,6 +21,8 @@ pub(crate) struct Port {
     pub(crate) id: DiskId,
     pub(crate) geometry: Geometry,
     pub(crate) info: DeviceInfo,
+    /// The core and its disks hold each other until the reactor goes.
+    pub(crate) core: Rc<Core>,
     state: RefCell<State>,
 }
 
@@ -36,17 +39,17 @@ struct State {
 
 enum Slot {
     Free,
-    Waiting(Request, WakeRef),
+    Waiting(Request, Option<WakeRef>),
     /// Given up before the device took it.
     Withdrawn,
-    InFlight(WakeRef),
+    InFlight(Option<WakeRef>),
     /// In the device, and nobody waits for it.
     Orphaned,
     Done(Completion),
 }
 
 impl Port {
-    pub(crate) fn new(id: DiskId, device: Box<dyn BlockDevice>) -> Port {
+    pub(crate) fn new(core: &Rc<Core>, id: DiskId, device: Box<dyn BlockDevice>) -> Port {
         let geometry = device.geometry().clone();
         let depth = geometry.depth_max as usize;
         let info = device.info();
@@ -57,17 +60,14 @@ impl Port {
             waiting: VecDeque::new(),
             inflight: 0,
         });
-        Port { id, geometry, info, state }
+        Port { id, geometry, info, core: Rc::clone(core), state }
     }
 
-    /// Makes a request; its slot is where the answer will be. Answered at once where the device
-    /// has been taken away.
+    /// Makes a request; its slot is where the answer will be.
     #[inline]
-    pub(crate) fn start(&self, now: Mono, op: Op, wake: WakeRef) -> Result<u32, Completion> {
+    pub(crate) fn start(&self, op: Op) -> u32 {
+        let now = self.core.now.get();
         let state = &mut *self.state.borrow_mut();
-        let Some(device) = state.device.as_mut() else {
-            return Err(Request { tag: Tag(0), op }.complete(Err(IoError::Gone)));
-        };
         let slot = match state.free.pop() {
             Some(slot) => slot,
             None => {
@@ -76,27 +76,29 @@ impl Port {
             }
         };
         let request = Request { tag: Tag(u64::from(slot)), op };
-        let refused = if state.waiting.is_empty() {
-            device.submit(now, request).err()
-        } else {
-            Some(request)
-        };
-        state.slots[slot as usize] = match refused {
-            None => {
-                state.inflight += 1;
-                Slot::InFlight(wake)
-            }
-            Some(request) => {
+        state.slots[slot as usize] = match state.device.as_mut() {
+            None => Slot::Done(request.complete(Err(IoError::Gone))),
+            Some(device) if state.waiting.is_empty() => match device.submit(now, request) {
+                Ok(()) => {
+                    state.inflight += 1;
+                    Slot::InFlight(None)
+                }
+                Err(request) => {
+                    state.waiting.push_back(slot);
+                    Slot::Waiting(request, None)
+                }
+            },
+            Some(_) => {
                 state.waiting.push_back(slot);
-                Slot::Waiting(request, wake)
+                Slot::Waiting(request, None)
             }
         };
-        Ok(slot)
+        slot
     }
 
     /// The answer, if it is there; otherwise who is woken when it comes is replaced.
     #[inline]
-    pub(crate) fn finish(&self, slot: u32, core: &Core, cx: &Context<'_>) -> Option<Completion> {
+    pub(crate) fn finish(&self, slot: u32, cx: &Context<'_>) -> Option<Completion> {
         let mut state = self.state.borrow_mut();
         let entry = &mut state.slots[slot as usize];
         let replaced = match entry {
@@ -108,7 +110,7 @@ impl Port {
                 return Some(completion);
             }
             Slot::Waiting(_, wake) | Slot::InFlight(wake) => {
-                std::mem::replace(wake, core.tasks.wake_ref(cx))
+                wake.replace(self.core.tasks.wake_ref(cx))
             }
             Slot::Free | Slot::Withdrawn | Slot::Orphaned => {
                 unreachable!("a slot that somebody waits for")
@@ -145,7 +147,6 @@ impl Port {
     pub(crate) fn turn(
         &self,
         now: Mono,
-        core: &Core,
         done: &mut Vec<Completion>,
         foreign: &mut Vec<WakeRef>,
     ) -> usize {
@@ -162,8 +163,10 @@ impl Port {
                     Slot::InFlight(wake) => {
                         state.slots[slot] = Slot::Done(completion);
                         match wake {
-                            WakeRef::Local(task) => core.tasks.wake(task),
-                            foreigner => foreign.push(foreigner),
+                            Some(WakeRef::Local(task)) => self.core.tasks.wake(task),
+                            Some(foreigner) => foreign.push(foreigner),
+                            // It has not been polled yet, and will find the answer.
+                            None => {}
                         }
                     }
                     // The buffer goes back to its pool.

@@ -79,6 +79,8 @@ pub struct Reactor<P, C> {
     /// Since when time is not accounted for, and whether it was spent well.
     mark: Mono,
     worked: bool,
+    /// The core's time was read since anything took long.
+    is_fresh: bool,
     done: Vec<Completion>,
     foreign: Vec<WakeRef>,
 }
@@ -111,6 +113,7 @@ impl<P: Park, C: Clock> Reactor<P, C> {
             },
             mark: now,
             worked: false,
+            is_fresh: false,
             done: Vec::with_capacity(REAP_MAX),
             foreign: Vec::new(),
         }
@@ -159,7 +162,7 @@ impl<P: Park, C: Clock> Reactor<P, C> {
     pub fn run<T: 'static>(&mut self, future: impl Future<Output = T> + 'static) -> T {
         let mut task = self.spawn("main", future);
         loop {
-            self.turn();
+            self.go();
             if let Some(value) = task.try_take() {
                 return value;
             }
@@ -181,15 +184,25 @@ impl<P: Park, C: Clock> Reactor<P, C> {
                 self.core().counters.borrow_mut().spins += 1;
                 std::hint::spin_loop();
             }
-            Rest::Park(until) => self.sleep(until),
+            Rest::Park(until) => {
+                self.is_fresh = false;
+                self.sleep(until);
+            }
         }
     }
 
     /// One turn, without sleep. Returns whether there was anything to do.
     pub fn turn(&mut self) -> bool {
-        let now = self.clock.mono();
-        self.account(now);
+        // Who turns it by hand may have let time pass.
+        self.is_fresh = false;
+        self.go()
+    }
+
+    fn go(&mut self) -> bool {
         let core = Rc::clone(&self.handle.core);
+        // The clock was read after the last task, if one ran: that was moments ago.
+        let now = if self.is_fresh { core.now.get() } else { self.clock.mono() };
+        self.account(now);
         core.now.set(now);
 
         let completions = self.reap(&core, now);
@@ -229,6 +242,7 @@ impl<P: Park, C: Clock> Reactor<P, C> {
         counters.timers += timers;
         counters.wakes += wakes;
         counters.polls += polls;
+        self.is_fresh = polls > 0;
         self.worked = completions > 0 || polls > 0;
         self.worked
     }
@@ -250,7 +264,7 @@ impl<P: Park, C: Clock> Reactor<P, C> {
 
     fn reap(&mut self, core: &Core, now: Mono) -> usize {
         let (done, foreign) = (&mut self.done, &mut self.foreign);
-        core.ports.borrow().iter().map(|port| port.turn(now, core, done, foreign)).sum()
+        core.ports.borrow().iter().map(|port| port.turn(now, done, foreign)).sum()
     }
 
     fn keep_foreign(&mut self, wake: Option<WakeRef>) -> Option<WakeRef> {
