@@ -55,8 +55,7 @@ pub(super) struct Arm {
     overhead_ns: u32,
     settle_ns: u32,
     write_settle_ns: u32,
-    switch_ns: u32,
-    /// Blocks that are nearer than this lie on the same track or its neighbour.
+    /// Blocks on one track have to be nearer than this to need no seek.
     near_blocks: u64,
     trouble: Trouble,
 
@@ -80,7 +79,6 @@ impl Arm {
             overhead_ns: ns(profile.overhead_ms),
             settle_ns: ns(profile.settle_ms),
             write_settle_ns: ns(profile.write_settle_ms),
-            switch_ns: profile.switch().0 as u32,
             near_blocks: tracks.near_blocks(),
             trouble,
             at: Span::default(),
@@ -135,6 +133,17 @@ impl Arm {
         travel + self.wait(angle + travel, job.span.angle_ns)
     }
 
+    /// The least that [`approach`](Self::approach) could be, were the block there just in time.
+    #[inline]
+    pub(super) fn least(&self, job: &Job) -> u32 {
+        self.overhead_ns + self.travel(job)
+    }
+
+    /// The block after the last command.
+    pub(super) fn at(&self) -> u64 {
+        self.at.end
+    }
+
     /// Whether the head is where the job begins, so that it needs neither overhead nor travel.
     #[inline]
     pub(super) fn goes_on(&self, now: Mono, job: &Job) -> bool {
@@ -149,10 +158,11 @@ impl Arm {
 
     #[inline]
     fn travel(&self, job: &Job) -> u32 {
-        let settle = self.settle_ns + if job.write { self.write_settle_ns } else { 0 };
-        if job.span.first.abs_diff(self.at.end) < self.near_blocks {
-            return if job.span.track == self.at.track_end { 0 } else { self.switch_ns + settle };
+        let near = job.span.first.abs_diff(self.at.end) < self.near_blocks;
+        if near && job.span.track == self.at.track_end {
+            return 0;
         }
+        let settle = self.settle_ns + if job.write { self.write_settle_ns } else { 0 };
         let distance = f64::from((job.span.radius - self.at.radius_end).abs());
         self.seek.time(distance.max(f64::MIN_POSITIVE)).0 as u32 + settle
     }

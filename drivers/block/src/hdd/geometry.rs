@@ -168,7 +168,7 @@ impl Tracks {
         }
     }
 
-    /// Two blocks whose addresses differ by less lie on one track or on neighbours.
+    /// Two blocks on one track whose addresses differ by less need no seek between them.
     ///
     /// On the real drive that is a track. On a scaled one it is less, by as much as there are
     /// fewer tracks: two random requests are to meet on one track as rarely as on the real drive.

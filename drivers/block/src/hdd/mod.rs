@@ -207,10 +207,13 @@ impl BlockDevice for Hdd {
             }
         }
         self.occupy(slot, tag);
-        self.drive.submit(now, slot, command);
         if self.inner.due() == Due::Now {
             self.collect(now);
         }
+        // What breaks a rule (of zones, say) is told at once, and the arm stays where it is.
+        let refused = self.answered & 1 << slot != 0
+            && matches!(self.slots[slot].result, Err(IoError::Misfit(_) | IoError::Zone(_)));
+        self.drive.submit(now, slot, if refused { Command::Other } else { command });
         Ok(())
     }
 

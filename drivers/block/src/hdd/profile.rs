@@ -52,10 +52,10 @@ pub struct Profile {
 
 /// The arm that all three profiles share; see docs/HDD-MODEL.md, "Seek".
 const NEARLINE_ARM: SeekCurve = SeekCurve {
-    min_ms: 0.9, // [fit] settle of short seeks included; HC310 publishes 0.23 ms track to track
-    root_ms: 9.0, // [fit] random reads at 90 a second at depth 1
-    knee: 0.25,  // [fit]
-    line_ms: 12.0, // [fit] full stroke of 14.4 ms; published figures run from 14.7 to 25 ms
+    min_ms: 0.9,   // [fit] so that the mean comes out; published track to track is 0.23 ms
+    root_ms: 9.0,  // [fit] to random reads at depth 1
+    knee: 0.25,    // [fit]
+    line_ms: 12.0, // [fit] full stroke of 14.4 ms; published from 14.7 to 25 ms
 };
 
 /// Every profile there is.
@@ -69,12 +69,12 @@ pub const EXOS_X24: Profile = Profile {
     surfaces: 20,                        // [published] ten platters
     rpm: 7_200,                          // [published]
     outer_mb_s: 285.0,                   // [published] "max sustained"
-    inner_ratio: 0.48,                   // [estimate] nearline drives: 0.45 to 0.50
+    inner_ratio: 0.48,                   // [estimate] Constellation.2: 84 to 163 MB/s, 0.52
     seek: NEARLINE_ARM,                  // [fit]
-    settle_ms: 0.3,                      // [fit]
-    write_settle_ms: 0.6,                // [estimate] HC310: writes 0.8 ms above reads
-    switch_ms: 1.0,                      // [estimate] older drives publish 1.4 to 1.8 ms
-    overhead_ms: 0.25,                   // [estimate]
+    settle_ms: 0.35,                     // [fit]
+    write_settle_ms: 0.8,                // [published] HC310: 8.2 ms against 7.4 ms
+    switch_ms: 1.0,                      // [estimate] older drives publish 1.4 to 2.6 ms
+    overhead_ms: 0.2,                    // [published] Constellation.2: 7.7 ms against 7.5 ms
     answer_ms: 0.2,                      // [estimate]
     bus_mb_s: 550.0,                     // [published] 6 Gb/s SATA, less its 8b/10b coding
     read_ahead_turns: 4,                 // [estimate]
@@ -88,7 +88,7 @@ pub const HC670: Profile = Profile {
     title: "26 TB host-managed SMR, WD Ultrastar DC HC670 class",
     capacity_bytes: 26_000_000_000_000, // [published]
     surfaces: 20,                       // [published] ten platters
-    outer_mb_s: 261.0,                  // [estimate] from the datasheets of its siblings
+    outer_mb_s: 265.0,                  // [published] for its successor, the HC680
     host_managed: true,                 // [published]
     ..EXOS_X24
 };

@@ -65,6 +65,22 @@ impl<'a> View<'a> {
         Weight { score, done: self.from + Nanos(u64::from(approach) + transfer) }
     }
 
+    /// The least score that a job could have, by travel alone. It grows with distance.
+    #[inline]
+    pub(super) fn least(&self, job: &Job, since: Mono) -> f64 {
+        let travel = || f64::from(self.arm.least(job));
+        match self.order {
+            Order::Fifo => f64::MIN, // Distance says nothing.
+            Order::Sptf => travel(),
+            Order::Aged(weight) => travel() - weight * self.from.since(since).0 as f64,
+        }
+    }
+
+    /// The block after the last command: where the arm is.
+    pub(super) fn arm_at(&self) -> u64 {
+        self.arm.at()
+    }
+
     pub(super) fn from(&self) -> Mono {
         self.from
     }
