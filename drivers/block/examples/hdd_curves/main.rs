@@ -40,6 +40,7 @@ fn main() -> std::io::Result<()> {
     }
     profiles_table();
     depth_table();
+    age_table();
     scaling_table();
     write_table();
     Ok(())
@@ -239,7 +240,7 @@ fn profiles_table() {
         let track = |radius| options.profile.track_bytes_at(radius) / 1e6;
         format!("{:.2} to {:.2} M", track(0.0), track(1.0))
     });
-    row("whole surface read end to end, h", |options, bytes| {
+    row("whole drive read end to end, h", |options, bytes| {
         let blocks = bytes >> BlockSize::B4096.shift();
         let span = runs::drive(options, bytes).tracks().span(0, blocks);
         format!("{:.1}", span.stream_end_ns as f64 / 3.6e12)
@@ -290,6 +291,23 @@ fn depth_table() {
         EXOS_X24.seek.vendor_mean().as_millis_f64(),
         EXOS_X24.seek.vendor_mean().as_millis_f64() + EXOS_X24.settle_ms
     );
+}
+
+fn age_table() {
+    println!("| age weight | depth 4 IOPS | p99.9 ms | depth 16 IOPS | p99.9 ms |");
+    println!("|{}", "---:|".repeat(5));
+    for weight in [0.0, 0.01, 0.02, 0.03, 0.04, 0.06, 0.1, 0.2, 0.5, 1.0] {
+        let [four, sixteen] = [4, 16]
+            .map(|depth| random_reads(&ordered(Order::Aged(weight)), FULL, 4096, depth, COUNT));
+        println!(
+            "| {weight} | {:.1} | {:.0} | {:.1} | {:.0} |",
+            four.iops,
+            four.ms(0.999),
+            sixteen.iops,
+            sixteen.ms(0.999)
+        );
+    }
+    println!();
 }
 
 fn scaling_table() {
