@@ -74,6 +74,7 @@ struct Group<'a> {
     p50: Column,
     p90: Column,
     p99: Column,
+    pace: Pace,
     slow_share: Column,
     windows: Vec<Column>,
 }
@@ -92,7 +93,7 @@ impl<'a> Group<'a> {
         let (reads_min, tail_reads_min) = (thresholds.reads_min, thresholds.tail_reads_min);
         let p50 = quantile(reads_min, |q| q.p50);
         let p99 = quantile(reads_min, |q| q.p99);
-        let pace = PeerPace { p50: p50.whole, p99: p99.whole };
+        let pace = Pace { p50: p50.whole, p99: p99.whole };
         let window_count = reports.iter().map(|r| r.windows.len()).max().unwrap_or(0);
         let window = |w: usize| {
             column(&|r: &DiskReport| {
@@ -118,6 +119,7 @@ impl<'a> Group<'a> {
                     count_slow(r, threshold).0 as f64 / r.reads as f64
                 })
             }),
+            pace,
             windows: (0..window_count).map(window).collect(),
             p50,
         }
@@ -146,8 +148,7 @@ impl<'a> Group<'a> {
             }
             evidence.windows = self.compare_windows(report, rank, &mut evidence.missing);
         }
-        let pace = PeerPace { p50: self.p50.peers_of(rank), p99: self.p99.peers_of(rank) };
-        let threshold = slow_threshold(report, pace, self.thresholds);
+        let threshold = slow_threshold(report, self.pace, self.thresholds);
         if comparable {
             evidence.tail = self.compare_tail(report, rank, threshold);
         }
@@ -341,16 +342,17 @@ impl<'a> Group<'a> {
     }
 }
 
-/// How fast the peers are.
+/// How fast the whole group is: one yardstick for slow reads, the disk itself included, so that
+/// its count and its peers' are of the same thing.
 #[derive(Clone, Copy)]
-struct PeerPace {
+struct Pace {
     p50: Option<Spread>,
     p99: Option<Spread>,
 }
 
 /// Beyond this a read of this disk counts as slow. A limping disk is measured by its own pace,
 /// so that its reads are not all slow: that is what the median is for.
-fn slow_threshold(report: &DiskReport, pace: PeerPace, t: &Thresholds) -> Nanos {
+fn slow_threshold(report: &DiskReport, pace: Pace, t: &Thresholds) -> Nanos {
     let own = report.service.p50.0 as f64;
     let mut limit = t.slow_read_factor * own;
     if let (Some(p50), Some(p99)) = (pace.p50, pace.p99)
