@@ -9,6 +9,7 @@ use std::ops::Range;
 use crate::{Image, Sector};
 
 /// What is durable, and what is written on top of it.
+#[derive(Clone)]
 pub(crate) struct WriteCache {
     image: Image,
     dirty: BTreeMap<u64, Vec<Version>>,

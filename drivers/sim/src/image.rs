@@ -124,8 +124,12 @@ impl Image {
             (Sector::Blank, Blank::Noise(seed)) => seed,
             (Sector::Noise(key), _) => *key,
         };
+        let mut word = [0; 8];
         for (at, byte) in (offset..).zip(out) {
-            *byte = draw(key, NOISE, index, at as u64 / 8).to_le_bytes()[at % 8];
+            if at.is_multiple_of(8) || at == offset {
+                word = draw(key, NOISE, index, at as u64 / 8).to_le_bytes();
+            }
+            *byte = word[at % 8];
         }
         true
     }

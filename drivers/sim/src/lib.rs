@@ -14,8 +14,12 @@
 //! | `cache.rs`    | a volatile write cache over an image: what is written, what is safe  |
 //! | `zones.rs`    | write pointers of a host-managed disk                                |
 //! | `faults.rs`   | [`FaultPlan`]: what goes wrong, as plain data                        |
-//! | `disk.rs`     | [`SimDisk`] and [`DiskControl`]                                      |
+//! | `disk.rs`     | [`SimDisk`] and [`DiskControl`], the two sides of a disk             |
+//! | `drive.rs`    | requests in flight, in virtual time                                  |
+//! | `fate.rs`     | what becomes of a request, and when                                  |
+//! | `medium.rs`   | what requests do to the medium, and its harm                         |
 //! | `crash.rs`    | [`Unsettled`]: all that a power cut may leave behind                 |
+//! | `recorder.rs` | [`Recorder`]: crash images of any device, from what it was sent      |
 //! | `trace.rs`    | [`Trace`]: a digest of every event, to compare two runs              |
 
 mod cache;
@@ -24,10 +28,12 @@ mod crash;
 mod disk;
 mod drive;
 mod entropy;
+mod fate;
 mod faults;
 mod image;
+mod medium;
 mod park;
-
+mod recorder;
 mod trace;
 mod zones;
 
@@ -41,4 +47,5 @@ pub use faults::{
 };
 pub use image::{Blank, Image, Sector};
 pub use park::SimPark;
+pub use recorder::{Recorder, Recording};
 pub use trace::{Trace, TraceEvent, hash64};

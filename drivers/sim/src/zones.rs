@@ -9,6 +9,7 @@ use isotherm_seam::{Lba, Mono, ZoneError, ZoneGeometry, ZoneId, ZoneInfo, ZoneSt
 
 use crate::Image;
 
+#[derive(Clone)]
 pub(crate) struct Zones {
     geometry: ZoneGeometry,
     /// The zones that are not empty, and those that were.
@@ -68,19 +69,22 @@ impl Zones {
         Ok(())
     }
 
-    /// Whether all of these blocks are written.
+    /// Whether all of these blocks lie in one zone, or in conventional ones, and are written.
     pub(crate) fn admit_read(&self, lba: Lba, blocks: u64) -> Result<(), ZoneError> {
         let end = lba.offset(blocks);
-        let mut at = lba;
-        while at < end {
-            let zone = self.geometry.zone_of(at);
-            let next = Lba(self.geometry.start(zone).0 + self.geometry.zone_blocks).min(end);
-            if self.geometry.is_sequential(zone) && next > self.pointer(zone) {
-                return Err(ZoneError::Unwritten);
-            }
-            at = next;
+        let first = self.geometry.zone_of(lba);
+        let last = self.geometry.zone_of(lba.offset(blocks - 1));
+        if !self.geometry.is_sequential(first) {
+            return if self.geometry.is_sequential(last) {
+                Err(ZoneError::Crosses)
+            } else {
+                Ok(())
+            };
         }
-        Ok(())
+        if end > self.end(first) {
+            return Err(ZoneError::Crosses);
+        }
+        if end > self.pointer(first) { Err(ZoneError::Unwritten) } else { Ok(()) }
     }
 
     /// Whether a zone can be reset or finished.
