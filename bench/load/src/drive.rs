@@ -6,7 +6,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use isotherm_seam::{Clock, Completion, Due, Nanos, Park};
+use isotherm_seam::{Clock, Completion, Due, Mono, Nanos, Park};
 use isotherm_workload::Direction;
 
 use crate::lane::Lane;
@@ -30,6 +30,14 @@ pub(crate) struct Progress {
     pub(crate) lanes: AtomicU64,
 }
 
+/// A lane that is not at its end. The table of them is short, so that a core with hundreds of
+/// modelled disks looks at those only whose time has come.
+struct Running {
+    /// A turn before is of no use.
+    rests_until: Mono,
+    lane: Box<Lane>,
+}
+
 /// Drives `lanes` to their end and returns them with their books closed, in the order in which
 /// they ended.
 pub(crate) fn drive<C: Clock, P: Park>(
@@ -40,12 +48,13 @@ pub(crate) fn drive<C: Clock, P: Park>(
     progress: &Progress,
 ) -> Vec<Lane> {
     assert!(!lanes.is_empty(), "a core without lanes has nothing to drive");
-    let mut running = lanes;
-    let mut ended: Vec<Lane> = Vec::with_capacity(running.len());
-    let depth_max = running.iter().map(Lane::depth).max().unwrap_or(0);
+    let mut ended: Vec<Lane> = Vec::with_capacity(lanes.len());
+    let depth_max = lanes.iter().map(Lane::depth).max().unwrap_or(0);
     let mut done: Vec<Completion> = Vec::with_capacity(depth_max as usize);
+    let boxed = |lane| Running { rests_until: Mono::ZERO, lane: Box::new(lane) };
+    let mut running: Vec<Running> = lanes.into_iter().map(boxed).collect();
     let mut now = clock.mono();
-    running.iter_mut().for_each(|lane| lane.start(now));
+    running.iter_mut().for_each(|on| on.lane.start(now));
     let mut next_tick = now + TICK;
     let mut ticks = 0;
     let mut turns = 0u32;
@@ -53,14 +62,21 @@ pub(crate) fn drive<C: Clock, P: Park>(
         let mut due = Due::Idle;
         let mut latest = Due::Now;
         let mut reaped = 0;
-        for lane in &mut running {
-            reaped += lane.turn(clock, &mut now, &mut done);
-            let lane_due = lane.due();
-            due = due.min(lane_due);
-            latest = latest.max(lane_due);
+        for on in &mut running {
+            let next = if on.rests_until > now {
+                Due::At(on.rests_until)
+            } else {
+                reaped += on.lane.turn(clock, &mut now, &mut done);
+                let next = on.lane.due();
+                on.rests_until = on.lane.rests_until(next);
+                next
+            };
+            due = due.min(next);
+            latest = latest.max(next);
         }
         if latest == Due::Idle {
-            for mut lane in running.extract_if(.., |lane| lane.is_done()) {
+            for on in running.extract_if(.., |on| on.lane.is_done()) {
+                let mut lane = *on.lane;
                 lane.end(now);
                 ended.push(lane);
             }
@@ -76,23 +92,29 @@ pub(crate) fn drive<C: Clock, P: Park>(
             };
             park.park(now, Some(until));
             now = clock.mono();
-        } else if latest > Due::Now && turns.is_multiple_of(TURNS_PER_PARK) {
-            // Busy with some disks. Others may still need the kernel to be entered for them.
-            park.park(now, Some(now));
-        }
-        if reaped == 0 {
-            now = clock.mono();
+        } else {
+            if latest > Due::Now && turns.is_multiple_of(TURNS_PER_PARK) {
+                // Busy with some disks. Others may still need the kernel to be entered for them.
+                park.park(now, Some(now));
+            }
+            if reaped == 0 {
+                now = clock.mono();
+            }
         }
         if now >= next_tick {
             next_tick = now + TICK;
             ticks += 1;
             if stop.load(Ordering::Relaxed) {
-                running.iter_mut().for_each(|lane| lane.stop(now));
+                for on in &mut running {
+                    on.lane.stop(now);
+                    on.rests_until = Mono::ZERO;
+                }
             }
-            running.iter_mut().for_each(|lane| lane.ramp(now));
+            running.iter_mut().for_each(|on| on.lane.ramp(now));
             if ticks % TICKS_PER_SAMPLE == 0 {
-                running.iter_mut().for_each(|lane| lane.sample(now));
-                progress.publish(running.iter().chain(&ended), running.len());
+                running.iter_mut().for_each(|on| on.lane.sample(now));
+                let lanes = running.iter().map(|on| on.lane.as_ref()).chain(&ended);
+                progress.publish(lanes, running.len());
             }
         }
     }

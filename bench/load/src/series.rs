@@ -32,10 +32,11 @@ impl Series {
         }
     }
 
-    /// Takes a sample: `ios` were done since the start.
+    /// Takes a sample: `ios` were done since the start. The rest of a run that is much shorter
+    /// than a sample is none, unless it is all there is.
     pub(crate) fn sample(&mut self, now: Mono, ios: u64) {
         let span = now.since(self.sampled_at);
-        if span == Nanos::ZERO {
+        if span == Nanos::ZERO || (self.samples > 0 && span.0 < SAMPLE_EVERY.0 / 2) {
             return;
         }
         let rate = (ios - self.ios_before) as f64 / span.as_secs_f64();

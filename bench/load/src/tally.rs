@@ -12,6 +12,7 @@ use crate::Histogram;
 pub struct Latencies {
     /// In fio's buckets.
     pub histogram: Histogram,
+    count: u64,
     sum_ns: u128,
     /// Of the squares; the mean square of n values below 2^34 stays far below 2^128 / n.
     squares: u128,
@@ -25,6 +26,7 @@ impl Latencies {
     pub fn new() -> Latencies {
         Latencies {
             histogram: Histogram::new(),
+            count: 0,
             sum_ns: 0,
             squares: 0,
             min_ns: u64::MAX,
@@ -37,6 +39,7 @@ impl Latencies {
     pub fn record(&mut self, latency: Nanos) {
         let ns = latency.0;
         self.histogram.record(ns);
+        self.count += 1;
         self.sum_ns += u128::from(ns);
         self.squares += u128::from(ns) * u128::from(ns);
         self.min_ns = self.min_ns.min(ns);
@@ -45,7 +48,7 @@ impl Latencies {
 
     /// How many were counted.
     pub fn count(&self) -> u64 {
-        self.histogram.count()
+        self.count
     }
 
     /// The least, in nanoseconds; 0 of none.
@@ -79,6 +82,7 @@ impl Latencies {
     /// Adds the latencies of another.
     pub fn merge(&mut self, other: &Latencies) {
         self.histogram.merge(&other.histogram);
+        self.count += other.count;
         self.sum_ns += other.sum_ns;
         self.squares += other.squares;
         self.min_ns = self.min_ns.min(other.min_ns);
