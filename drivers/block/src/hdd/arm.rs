@@ -10,7 +10,7 @@
 //! with no overhead, move or wait for a command that goes on where the head is: a read within
 //! the read-ahead, or a write that was queued behind the one that ends where it begins.
 
-use isotherm_seam::{Domain, Mono, Nanos, draw};
+use isotherm_seam::{BlockSize, Domain, Mono, Nanos, draw};
 
 use super::geometry::{Span, Tracks};
 use super::profile::Profile;
@@ -55,6 +55,8 @@ pub(super) struct Arm {
     overhead_ns: u32,
     settle_ns: u32,
     write_settle_ns: u32,
+    answer: Nanos,
+    block_bus_ns: f64,
     /// Blocks on one track have to be nearer than this to need no seek.
     near_blocks: u64,
     trouble: Trouble,
@@ -69,7 +71,13 @@ pub(super) struct Arm {
 }
 
 impl Arm {
-    pub(super) fn new(profile: &Profile, tracks: &Tracks, trouble: Trouble, seed: u64) -> Arm {
+    pub(super) fn new(
+        profile: &Profile,
+        block: BlockSize,
+        tracks: &Tracks,
+        trouble: Trouble,
+        seed: u64,
+    ) -> Arm {
         let turn = profile.turn();
         let ns = |ms| Nanos::from_millis_f64(ms).0 as u32;
         Arm {
@@ -79,6 +87,8 @@ impl Arm {
             overhead_ns: ns(profile.overhead_ms),
             settle_ns: ns(profile.settle_ms),
             write_settle_ns: ns(profile.write_settle_ms),
+            answer: Nanos::from_millis_f64(profile.answer_ms),
+            block_bus_ns: f64::from(block.bytes()) * 1e3 / profile.bus_mb_s,
             near_blocks: tracks.near_blocks(),
             trouble,
             at: Span::default(),
@@ -187,7 +197,14 @@ impl Arm {
                 let angle = (ready.0 + phase_ns) % turn_ns;
                 ready + Nanos((stream_ns % turn_ns + turn_ns - angle) % turn_ns)
             };
-            self.ahead.read_on(now, &job.span, pace, resume).max(now)
+            let passed = self.ahead.read_on(now, &job.span, pace, resume);
+            // Data that was there first crosses the bus now; otherwise that overlaps with reading.
+            let bus_ns = if passed <= job.arrived {
+                (job.span.end - job.span.first) as f64 * self.block_bus_ns
+            } else {
+                0.0
+            };
+            passed.max(job.arrived + self.answer + Nanos(bus_ns as u64)).max(now)
         } else {
             let (before, from_ns) = if goes_on {
                 (0, self.at.stream_end_ns)

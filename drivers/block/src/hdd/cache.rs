@@ -200,7 +200,7 @@ mod tests {
         let blocks = 1 << 28;
         let tracks = Tracks::new(&options.profile, BlockSize::B4096, blocks);
         let quiet = Trouble::new(0, 0.0, None, 0..0, options.profile.turn());
-        let mut arm = Arm::new(&options.profile, &tracks, quiet, 1);
+        let mut arm = Arm::new(&options.profile, BlockSize::B4096, &tracks, quiet, 1);
         let mut draws = Draws::new(5, Domain::new("test.hdd.cache"), 0);
         let mut cache = WriteCache::new(u64::MAX);
         for order in [Order::Fifo, Order::Sptf, Order::Aged(0.06)] {

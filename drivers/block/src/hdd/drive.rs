@@ -113,7 +113,7 @@ impl Drive {
         let trouble = Trouble::new(seed, options.retries, options.slow, weak, profile.turn());
         let dirty_bytes = profile.dirty_bytes_max.min((blocks << block.shift()) / DIRTY_SHARE);
         Drive {
-            arm: Arm::new(profile, &tracks, trouble, seed),
+            arm: Arm::new(profile, block, &tracks, trouble, seed),
             tracks,
             block,
             order: options.order,

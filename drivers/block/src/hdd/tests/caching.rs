@@ -130,3 +130,19 @@ fn what_was_written_is_not_read_from_an_old_buffer() {
     assert!(elsewhere < Nanos::from_micros(350), "from the buffer: {elsewhere:?}");
     assert!(there > Nanos::from_millis(1), "from the medium: {there:?}");
 }
+
+#[test]
+fn a_slow_sequential_reader_is_answered_from_the_buffer() {
+    let mut rig = Rig::new(null(&healthy(), FULL));
+    rig.read(0, 0, 256 << 10);
+    rig.alone();
+    for i in 1..200 {
+        rig.now = rig.now + Nanos::from_millis(10); // 26 MB/s of a medium that does 285.
+        rig.read(0, i * 512, 256 << 10);
+        // 0.2 ms, and 256 KiB over the bus.
+        within(rig.alone().as_millis_f64(), 0.677, 0.677);
+    }
+    // Small reads one by one are as fast as the answers, not as the medium.
+    let rate = sequential(null(&healthy(), FULL), OpKind::Read, 1, 4096, 0, 8 << 20);
+    within(rate, 4096.0 / 0.207e-3 / 1e6, 4096.0 / 0.2e-3 / 1e6);
+}
