@@ -19,6 +19,7 @@
 //! is done already, so polling first would only add a call. A core that must not sleep leaves
 //! `park` out: then the first `poll` hands everything over.
 
+mod alarm;
 mod disk;
 mod geometry;
 mod helper;

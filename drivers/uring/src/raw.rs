@@ -6,6 +6,7 @@
 //! flight than the completion queue holds, so that the kernel never has to park one.
 #![allow(unsafe_code, reason = "island: the memory shared with the kernel")]
 
+use std::cell::UnsafeCell;
 use std::io;
 use std::os::fd::RawFd;
 use std::ptr::NonNull;
@@ -89,6 +90,8 @@ pub(crate) struct RawRing {
     /// Borrows `uring`, and remembers the registered ring descriptor. Dropped first.
     submitter: Option<Submitter<'static>>,
     uring: NonNull<IoUring>,
+    /// Read by the kernel when it takes the entry of an alarm.
+    alarm: Box<UnsafeCell<Timespec>>,
     min_wait: bool,
     no_iowait: bool,
 }
@@ -132,7 +135,8 @@ impl RawRing {
         if submitter.register_ring_fd().is_err() {
             notes.push("the ring's descriptor could not be registered (Linux 5.18)".into());
         }
-        Ok(RawRing { submitter: Some(submitter), uring, min_wait, no_iowait })
+        let alarm = Box::new(UnsafeCell::new(Timespec::new()));
+        Ok(RawRing { submitter: Some(submitter), uring, alarm, min_wait, no_iowait })
     }
 
     fn uring(&self) -> &IoUring {
@@ -169,6 +173,18 @@ impl RawRing {
         let watch = opcode::PollAdd::new(Fd(fd), libc::POLLIN as u32).multi(true);
         // SAFETY: it points to nothing.
         unsafe { self.push(&watch.build().user_data(user_data)) }
+    }
+
+    /// Pushes a request that completes with `user_data` after so long. There is one alarm at a
+    /// time: the last one has completed.
+    pub(crate) fn push_alarm(&self, after: Nanos, user_data: u64) -> bool {
+        // SAFETY: the kernel reads the cell only when it takes the entry of an alarm, and there
+        // is none underway: the last one has completed.
+        unsafe { *self.alarm.get() = timespec(after) };
+        let alarm = opcode::Timeout::new(self.alarm.get());
+        // SAFETY: the cell lives on the heap until `drop`, which ends the ring first, and is not
+        // written before this entry has completed.
+        unsafe { self.push(&alarm.build().user_data(user_data)) }
     }
 
     /// Pushes a request to cancel all requests on a file.
@@ -225,26 +241,26 @@ impl RawRing {
 
     /// Hands pending entries to the kernel and sleeps.
     pub(crate) fn enter_and_sleep(&self, sleep: Sleep) {
-        let mut flags = EnterFlags::GETEVENTS | EnterFlags::EXT_ARG;
+        let mut flags = EnterFlags::GETEVENTS;
         if self.no_iowait && !sleep.iowait {
             flags |= EnterFlags::NO_IOWAIT;
         }
-        let limit = sleep.limit.map(timespec);
+        let mut events = 1;
         let mut args = SubmitArgs::new();
+        let limit = sleep.limit.map(timespec);
         if let Some(limit) = &limit {
+            flags |= EnterFlags::EXT_ARG;
             args = args.timespec(limit);
         }
-        let mut events = sleep.events.max(1);
-        match sleep.patience {
-            Some(patience) if self.min_wait => {
-                let micros = u32::try_from(patience.0.div_ceil(1000)).unwrap_or(u32::MAX);
-                args = args.min_wait_usec(micros);
-            }
-            _ => events = 1,
+        if let Some(patience) = sleep.patience.filter(|_| self.min_wait && sleep.events > 1) {
+            flags |= EnterFlags::EXT_ARG;
+            let micros = u32::try_from(patience.0.div_ceil(1000)).unwrap_or(u32::MAX);
+            args = args.min_wait_usec(micros);
+            events = sleep.events;
         }
+        let args = flags.contains(EnterFlags::EXT_ARG).then_some(&args);
         // SAFETY: `args` is what EXT_ARG announces, and it and `limit` outlive the call.
-        let result =
-            unsafe { self.submitter().enter(self.pending(), events, flags.bits(), Some(&args)) };
+        let result = unsafe { self.submitter().enter(self.pending(), events, flags.bits(), args) };
         check(result);
     }
 

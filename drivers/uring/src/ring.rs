@@ -26,13 +26,14 @@ use isotherm_seam::{
     BufPool, Completion, Due, IoError, Mono, Nanos, OpenCause, OpenError, Park, Request, Unpark,
 };
 
+use crate::alarm::Alarm;
 use crate::helper::Helper;
 use crate::qpair::{Landed, Qpair, Route, Target};
 use crate::raw::{LEVELS, Level, RawRing, Sleep};
 use crate::setup::{FILE_SLOTS, FixedSpan, register_file_table};
 use crate::wake::Wake;
 
-/// Completions kept free for the ring's own requests: the bell, cancellations.
+/// Completions kept free for the ring's own requests: the bell, the alarm, cancellations.
 const OWN_ENTRIES: u32 = 16;
 /// Entries of the submission queue: one batch. A longer one is handed over in parts.
 const SQ_ENTRIES: u32 = 256;
@@ -45,7 +46,8 @@ const CANCEL_AFTER: Nanos = Nanos::from_millis(50);
 
 /// User data of the ring's own requests; disks are numbered from zero.
 const BELL: u64 = u64::MAX;
-const CANCEL: u64 = u64::MAX - 1;
+const ALARM: u64 = u64::MAX - 1;
+const CANCEL: u64 = u64::MAX - 2;
 
 /// What a ring is made of.
 #[derive(Clone)]
@@ -100,6 +102,7 @@ struct State {
     orphans: u32,
     /// Makes ioctls; started with the first disk that needs one.
     helper: Option<Helper>,
+    alarm: Alarm,
     /// The bell rang since the last park.
     woken: bool,
     /// The bell must be armed (again).
@@ -363,12 +366,11 @@ impl Core {
 
     fn park(&self, now: Mono, until: Option<Mono>, events: u32, patience: Option<Nanos>) {
         let state = &mut *self.state.borrow_mut();
-        let limit = until.map(|until| until.since(now));
         self.fill(state);
         let stay_awake = state.ready > 0
             || state.woken
             || state.plain > 0
-            || limit == Some(Nanos::ZERO)
+            || until.is_some_and(|until| until <= now)
             || self.raw.has_completions();
         if stay_awake {
             if self.worth_entering(state) {
@@ -376,6 +378,7 @@ impl Core {
             }
         } else {
             let events = events.min(state.away.max(1));
+            let limit = state.alarm.limit(now, until, |after| self.raw.push_alarm(after, ALARM));
             self.raw.enter_and_sleep(Sleep { events, limit, patience, iowait: state.away > 0 });
         }
         self.reap(state);
@@ -424,13 +427,15 @@ impl Core {
     fn reap(&self, state: &mut State) {
         self.raw.drain(|entry| {
             let data = entry.user_data();
-            if data >= CANCEL {
-                if data == BELL {
+            match data {
+                BELL => {
                     state.woken = true;
                     state.arm_bell |= !io_uring::cqueue::more(entry.flags());
-                    self.wake.seen();
+                    return self.wake.seen();
                 }
-                return;
+                ALARM => return state.alarm.rang(),
+                CANCEL => return,
+                _ => {}
             }
             let (disk, slot) = ((data >> 32) as u32, data as u32);
             let landed = qpair_mut(&mut state.qpairs, disk).land(slot, entry.result());
