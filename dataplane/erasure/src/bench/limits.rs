@@ -71,14 +71,8 @@ impl Contender for Bandwidth {
         let cell_bytes = data[0].len() / 256 * 256;
         assert!(parity.iter().all(|cell| cell.as_ptr().addr().is_multiple_of(64)));
         for _ in 0..runs {
-            let mut start = 0;
-            while start < cell_bytes {
-                let end = cell_bytes.min(start + self.block_bytes);
-                // SAFETY: AVX-512 is there, [start, end) is whole steps within each cell, and
-                // parity cells are aligned.
-                unsafe { x86::move_block(data, parity, start, end) };
-                start = end;
-            }
+            // SAFETY: AVX-512 is there, cells have that many bytes, and parity is aligned.
+            unsafe { x86::move_cells(data, parity, cell_bytes, self.block_bytes) };
         }
     }
 }
@@ -131,42 +125,48 @@ mod x86 {
         black_box(sums);
     }
 
+    /// Block by block of each cell, reads the data and writes something into the parity.
+    ///
     /// # Safety
-    /// The processor has the features; [start, end) is whole 256-byte steps within every cell;
-    /// parity cells are aligned to 64 bytes at `start`.
+    /// The processor has the features; every cell has `cell_bytes`, which like `block_bytes` is
+    /// whole 256-byte steps; parity cells are aligned to 64 bytes.
     #[target_feature(enable = "avx512f")]
-    pub(super) unsafe fn move_block(
+    pub(super) unsafe fn move_cells(
         data: &[&[u8]],
         parity: &mut [&mut [u8]],
-        start: usize,
-        end: usize,
+        cell_bytes: usize,
+        block_bytes: usize,
     ) {
-        let mut sums = [_mm512_setzero_si512(); 4];
-        let by_column = end - start == 256;
-        for cell in data {
-            let mut at = start;
-            while at < end {
-                let from = cell.as_ptr().wrapping_add(at);
-                for (i, sum) in sums.iter_mut().enumerate() {
-                    if by_column {
+        let mut start = 0;
+        while start < cell_bytes {
+            let end = cell_bytes.min(start + block_bytes);
+            let mut sums = [_mm512_setzero_si512(); 4];
+            for cell in data {
+                let mut at = start;
+                while at < end {
+                    let from = cell.as_ptr().wrapping_add(at);
+                    for (i, sum) in sums.iter_mut().enumerate() {
                         _mm_prefetch::<_MM_HINT_T1>(from.wrapping_add(1024 + 64 * i).cast());
+                        // SAFETY: within the cell.
+                        let vector = unsafe { _mm512_loadu_si512(from.add(64 * i).cast()) };
+                        *sum = _mm512_xor_si512(*sum, vector);
                     }
-                    // SAFETY: within the cell.
-                    let vector = unsafe { _mm512_loadu_si512(from.add(64 * i).cast()) };
-                    *sum = _mm512_xor_si512(*sum, vector);
+                    at += 256;
                 }
-                at += 256;
             }
-        }
-        for cell in parity {
-            let mut at = start;
-            while at < end {
-                for (i, sum) in sums.iter().enumerate() {
-                    // SAFETY: within the cell, and aligned.
-                    unsafe { _mm512_stream_si512(cell.as_mut_ptr().add(at + 64 * i).cast(), *sum) };
+            for cell in parity.iter_mut() {
+                let mut at = start;
+                while at < end {
+                    for (i, sum) in sums.iter().enumerate() {
+                        // SAFETY: within the cell, and aligned.
+                        unsafe {
+                            _mm512_stream_si512(cell.as_mut_ptr().add(at + 64 * i).cast(), *sum);
+                        }
+                    }
+                    at += 256;
                 }
-                at += 256;
             }
+            start = end;
         }
         _mm_sfence();
     }
