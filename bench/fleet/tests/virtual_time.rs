@@ -213,6 +213,17 @@ fn a_run_that_is_stopped_reports_what_it_measured() {
 }
 
 #[test]
+fn a_run_that_is_stopped_at_once_accuses_nobody() {
+    let outcome = demo_watched(5, false, &AtomicBool::new(true), &mut |_| {});
+    assert!(outcome.measured.stopped && outcome.measured.span == Nanos::ZERO);
+    assert_eq!(outcome.grade.missed.len(), 2);
+    assert!(outcome.judgements.iter().all(|j| !j.verdict.is_flagged()));
+    let text = table::summary(&outcome);
+    assert!(text.contains("0 reads where 50 are needed"), "{text}");
+    assert_eq!(document(&outcome)["jobs"][0]["read"]["iops"], 0.0);
+}
+
+#[test]
 fn a_slow_disk_does_not_slow_the_load() {
     // The limping disk can't keep up with 40 reads a second when it takes more than 25 ms a
     // read: its queue fills, what comes on top is refused and counted, its peers see nothing.

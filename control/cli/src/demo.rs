@@ -25,6 +25,8 @@ const READS_MIN: f64 = 400.0;
 const DISKS_MIN: u32 = 6;
 /// So many disks are driven by one thread without being late.
 const DISKS_MAX: u32 = 256;
+/// More disks than this do not fit a small terminal: their progress is told in lines.
+const TABLE_DISKS_MAX: usize = 20;
 /// Between two lines where the progress does not go to a terminal.
 const LINE_EVERY: Nanos = Nanos::from_secs(5);
 
@@ -208,7 +210,7 @@ impl Screen {
         if self.silent {
             return;
         }
-        if self.terminal {
+        if self.terminal && progress.lanes.len() <= TABLE_DISKS_MAX {
             let text = table::live(progress);
             self.clear();
             self.lines = text.lines().count();
