@@ -124,13 +124,7 @@ impl Image {
             (Sector::Blank, Blank::Noise(seed)) => seed,
             (Sector::Noise(key), _) => *key,
         };
-        let mut word = [0; 8];
-        for (at, byte) in (offset..).zip(out) {
-            if at.is_multiple_of(8) || at == offset {
-                word = draw(key, NOISE, index, at as u64 / 8).to_le_bytes();
-            }
-            *byte = word[at % 8];
-        }
+        noise(draw(key, NOISE, index, 0), offset, out);
         true
     }
 
@@ -197,6 +191,23 @@ impl Image {
                 self.pointers.insert(zone, pointer);
             }
         }
+    }
+}
+
+/// Bytes of a stream that all follow from `base`, from `offset` on.
+fn noise(base: u64, offset: usize, out: &mut [u8]) {
+    let word = |index: usize| {
+        let z = base.wrapping_add((index as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        ((z ^ (z >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9) ^ (z >> 11)).to_le_bytes()
+    };
+    // Up to the next whole word, whole words, and the rest.
+    let head = out.len().min(offset.next_multiple_of(8) - offset);
+    let within = offset % 8;
+    let (first, whole) = out.split_at_mut(head);
+    first.copy_from_slice(&word(offset / 8)[within..within + head]);
+    let start = offset.div_ceil(8);
+    for (index, bytes) in (start..).zip(whole.chunks_mut(8)) {
+        bytes.copy_from_slice(&word(index)[..bytes.len()]);
     }
 }
 
