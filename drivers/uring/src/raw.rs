@@ -6,7 +6,7 @@
 //! flight than the completion queue holds, so that the kernel never has to park one.
 #![allow(unsafe_code, reason = "island: the memory shared with the kernel")]
 
-use std::cell::UnsafeCell;
+use std::cell::{Cell, UnsafeCell};
 use std::io;
 use std::os::fd::RawFd;
 use std::ptr::NonNull;
@@ -92,6 +92,8 @@ pub(crate) struct RawRing {
     uring: NonNull<IoUring>,
     /// Read by the kernel when it takes the entry of an alarm.
     alarm: Box<UnsafeCell<Timespec>>,
+    /// Entries into the kernel so far.
+    enters: Cell<u64>,
     min_wait: bool,
     no_iowait: bool,
 }
@@ -136,7 +138,8 @@ impl RawRing {
             notes.push("the ring's descriptor could not be registered (Linux 5.18)".into());
         }
         let alarm = Box::new(UnsafeCell::new(Timespec::new()));
-        Ok(RawRing { submitter: Some(submitter), uring, alarm, min_wait, no_iowait })
+        let enters = Cell::new(0);
+        Ok(RawRing { submitter: Some(submitter), uring, alarm, enters, min_wait, no_iowait })
     }
 
     fn uring(&self) -> &IoUring {
@@ -234,6 +237,7 @@ impl RawRing {
     #[inline]
     pub(crate) fn enter(&self) {
         let flags = EnterFlags::GETEVENTS.bits();
+        self.count_enter();
         // SAFETY: no argument is passed; the entries are the pushers' promise.
         let result = unsafe { self.submitter().enter::<()>(self.pending(), 0, flags, None) };
         check(result);
@@ -258,10 +262,21 @@ impl RawRing {
             args = args.min_wait_usec(micros);
             events = sleep.events;
         }
+        self.count_enter();
         let args = flags.contains(EnterFlags::EXT_ARG).then_some(&args);
         // SAFETY: `args` is what EXT_ARG announces, and it and `limit` outlive the call.
         let result = unsafe { self.submitter().enter(self.pending(), events, flags.bits(), args) };
         check(result);
+    }
+
+    #[inline]
+    fn count_enter(&self) {
+        self.enters.set(self.enters.get() + 1);
+    }
+
+    /// Entries into the kernel so far.
+    pub(crate) fn enters(&self) -> u64 {
+        self.enters.get()
     }
 
     /// Registers memory for [`io_uring::opcode::ReadFixed`] and its like.
@@ -271,6 +286,11 @@ impl RawRing {
     pub(crate) unsafe fn register_buffers(&self, bufs: &[libc::iovec]) -> io::Result<()> {
         // SAFETY: the caller's promise.
         unsafe { self.submitter().register_buffers(bufs) }
+    }
+
+    /// Sets how many kernel threads may work on requests that end (I/O, not sockets).
+    pub(crate) fn limit_workers(&self, workers: u32) -> io::Result<()> {
+        self.submitter().register_iowq_max_workers(&mut [workers, 0])
     }
 
     /// Makes an empty table of registered files.

@@ -30,7 +30,7 @@ use crate::alarm::Alarm;
 use crate::helper::Helper;
 use crate::qpair::{Landed, Qpair, Route, Target};
 use crate::raw::{LEVELS, Level, RawRing, Sleep};
-use crate::setup::{FILE_SLOTS, FixedSpan, register_file_table};
+use crate::setup::{FILE_SLOTS, FixedSpan, raise_worker_limit, register_file_table};
 use crate::wake::Wake;
 
 /// Completions kept free for the ring's own requests: the bell, the alarm, cancellations.
@@ -52,8 +52,9 @@ const CANCEL: u64 = u64::MAX - 2;
 /// What a ring is made of.
 #[derive(Clone)]
 pub struct RingConfig {
-    /// Requests in flight over all disks of the ring, at most: opened disks reserve their
-    /// depth from it. Rounded up to a power of two; 16 bytes of kernel memory each.
+    /// Completions that the ring holds, rounded up to a power of two; 16 bytes of kernel memory
+    /// each. Less 16 of its own, that many requests can be in flight over all its disks: each
+    /// reserves its depth when it is opened.
     pub entries: u32,
     /// The core's buffers, registered with the ring as far as the kernel allows. Buffers of
     /// other pools work too, a little slower.
@@ -61,7 +62,7 @@ pub struct RingConfig {
 }
 
 impl RingConfig {
-    /// Room for 16,384 requests in flight: 128 disks 128 deep.
+    /// Room for 16,368 requests in flight: 127 disks 128 deep.
     pub fn new(pool: BufPool) -> RingConfig {
         RingConfig { entries: 16_384, pool }
     }
@@ -122,16 +123,17 @@ impl Ring {
     fn with_levels(config: &RingConfig, levels: &[Level]) -> Result<Ring, OpenError> {
         let refused = |errno| OpenError::new("io_uring", OpenCause::UringRefused { errno });
         let mut notes = Vec::new();
-        let cq_entries = config.entries.max(1).saturating_add(OWN_ENTRIES);
+        let cq_entries = config.entries.max(2 * OWN_ENTRIES);
         let raw = RawRing::new(SQ_ENTRIES.min(cq_entries), cq_entries, levels, &mut notes)
             .map_err(refused)?;
         let unreserved = raw.cq_entries().saturating_sub(OWN_ENTRIES);
-        if unreserved < config.entries {
+        if unreserved + OWN_ENTRIES < config.entries {
             notes.push(format!("the kernel keeps the ring to {unreserved} requests in flight"));
         }
         let wake = Arc::new(Wake::new().map_err(refused)?);
         let fixed = FixedSpan::register(&raw, &config.pool, &mut notes);
         let file_table = register_file_table(&raw, &mut notes);
+        raise_worker_limit(&raw, &mut notes);
         let state = State { unreserved, arm_bell: true, ..State::default() };
         let core = Core {
             raw,
@@ -153,6 +155,11 @@ impl Ring {
     /// What was wanted and could not be had, one sentence each, for people.
     pub fn notes(&self) -> &[String] {
         &self.core.notes
+    }
+
+    /// System calls made so far to hand requests over, to fetch completions and to sleep.
+    pub fn enters(&self) -> u64 {
+        self.core.raw.enters()
     }
 
     pub(crate) fn core(&self) -> &Rc<Core> {
@@ -357,6 +364,12 @@ impl Core {
         } else {
             Due::Event
         }
+    }
+
+    /// Requests that the kernel or the helper has.
+    #[cfg(test)]
+    pub(crate) fn away(&self) -> u32 {
+        self.state.borrow().away
     }
 
     #[inline]

@@ -15,7 +15,7 @@ const CHUNK_BYTES: usize = 1 << 30;
 const WORTH_BYTES: usize = 64 << 10;
 
 /// Files in the ring's table. Disks beyond that are named by their descriptors.
-pub(crate) const FILE_SLOTS: usize = 256;
+pub(crate) const FILE_SLOTS: usize = 1024;
 
 /// The part of the pool that is registered: from its start, in chunks of `CHUNK_BYTES`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -84,6 +84,22 @@ pub(crate) fn register_file_table(ring: &RawRing, notes: &mut Vec<String>) -> bo
             notes.push(format!("files could not be registered with the ring ({error})"));
             false
         }
+    }
+}
+
+/// Kernel threads that may wait for this core's punted requests (flushes, discards of files,
+/// buffered writes): they are made when needed. By default there are four per processor, so that
+/// one stuck disk would hold up the flushes of all others, and a device whose requests are all
+/// punted would never be deeper than that.
+const WORKERS_MAX: u32 = 512;
+
+/// Raises the limit of kernel workers.
+pub(crate) fn raise_worker_limit(ring: &RawRing, notes: &mut Vec<String>) {
+    if let Err(error) = ring.limit_workers(WORKERS_MAX) {
+        notes.push(format!(
+            "the kernel keeps its own limit of worker threads ({error}): flushes of many disks \
+             may wait for each other"
+        ));
     }
 }
 

@@ -12,16 +12,14 @@ use isotherm_uring::{Ring, RingConfig};
 
 const FILE_BYTES: u64 = 4 << 20;
 
-fn conforms(dir: &Path, options: OpenOptions, seed: u64) -> String {
+fn conforms(dir: &Path, options: OpenOptions, seed: u64) {
     let pool = conformance::pool();
     let mut ring = Ring::new(&RingConfig { entries: 256, pool: pool.clone() }).unwrap();
     let options = OpenOptions { write: true, create_bytes: Some(FILE_BYTES), ..options };
     let mut disk = ring.open(dir.join("disk"), &options).unwrap();
-    let info = disk.info();
-    let keeps_data = options.depth == 1 || info.direct == Some(true);
+    let keeps_data = options.depth == 1 || disk.info().direct == Some(true);
     let expect = Expect { keeps_data, ..Expect::default() };
     conformance::run_with(&mut disk, &mut ring, &pool, seed, expect);
-    info.driver
 }
 
 #[test]
@@ -41,15 +39,13 @@ fn a_direct_file_conforms() {
 }
 
 #[test]
-fn a_file_in_memory_conforms_and_is_read_by_the_core() {
+fn a_file_in_memory_conforms() {
     let Ok(dir) = tempfile::tempdir_in("/dev/shm") else {
         println!("skipped: no /dev/shm to write to");
         return;
     };
     for (seed, depth) in [(6, 16), (7, 1)] {
         let options = OpenOptions { direct: false, depth, ..Default::default() };
-        let driver = conforms(dir.path(), options, seed);
-        // A tmpfs that one day promises not to wait is read through the ring.
-        assert!(driver == "uring" || driver.starts_with("uring (plain reads"), "{driver}");
+        conforms(dir.path(), options, seed);
     }
 }

@@ -306,6 +306,39 @@ fn disks_of_one_ring_reap_for_each_other() {
 }
 
 #[test]
+fn one_call_serves_all_disks_of_a_turn() {
+    let bench = Bench::with_entries(4096);
+    let mut disks: Vec<UringDisk> =
+        (0..24).map(|i| bench.open(&format!("f{i}"), MIB, false)).collect();
+    for disk in &mut disks {
+        bench.write(disk, 0, 1, 4096).unwrap();
+    }
+    let mut done = Vec::with_capacity(24);
+    let before = bench.ring.enters();
+    for disk in &mut disks {
+        for tag in 0..4 {
+            let op = Op::Read { lba: Lba(0), buf: bench.buf(0, 4096) };
+            disk.submit(Mono::ZERO, Request { tag: Tag(tag), op }).unwrap();
+        }
+    }
+    assert_eq!(bench.ring.enters(), before, "submitting is no call");
+    while done.len() < 96 {
+        done.reserve(96);
+        for disk in &mut disks {
+            disk.poll(Mono::ZERO, &mut done);
+        }
+    }
+    // One, unless the page cache lost a page in the meantime.
+    let calls = bench.ring.enters() - before;
+    assert!(calls < 12, "{calls} calls for 96 reads of 24 disks");
+    let idle = bench.ring.enters();
+    for disk in &mut disks {
+        disk.poll(Mono::ZERO, &mut done);
+    }
+    assert_eq!(bench.ring.enters(), idle, "nothing to hand over, nothing to fetch: no call");
+}
+
+#[test]
 fn buffers_of_another_pool_work_too() {
     let bench = Bench::new();
     let mut disk = bench.open("f", MIB, true);

@@ -151,28 +151,117 @@ fn root_a_loop_device_conforms_and_is_held_exclusively() {
     assert_eq!(error.cause, too_small);
 }
 
-#[test]
-#[ignore = "needs root: makes a loop device and mounts it"]
-fn root_a_mounted_device_is_busy() {
-    let prepare = || -> Result<(Loop, TempDir), String> {
+/// A filesystem on a loop device, thawed and unmounted when dropped.
+struct Mount {
+    target: TempDir,
+    device: Loop,
+}
+
+impl Mount {
+    fn new() -> Result<Mount, String> {
         let device = Loop::new(16 * MIB)?;
         run("mkfs.ext4", &["-q", device.device()])?;
         let target = TempDir::new().map_err(|e| e.to_string())?;
-        let place = target.path().to_str().expect("a temporary path is text");
-        run("mount", &[device.device(), place])?;
-        Ok((device, target))
-    };
-    let (device, target) = match prepare() {
-        Ok(both) => both,
+        run("mount", &[device.device(), target.path().to_str().expect("a path that is text")])?;
+        Ok(Mount { target, device })
+    }
+
+    fn freeze(&self, frozen: bool) -> Result<String, String> {
+        let how = if frozen { "--freeze" } else { "--unfreeze" };
+        run("fsfreeze", &[how, self.target.path().to_str().expect("a path that is text")])
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        let _ = self.freeze(false); // Refused where it is not frozen.
+        let target = self.target.path().to_str().expect("a path that is text");
+        // A ring that ends in the background may hold a file for a moment.
+        if let Err(error) = run("umount", &["--lazy", target]) {
+            eprintln!("{error}");
+        }
+    }
+}
+
+#[test]
+#[ignore = "needs root: makes a loop device and mounts it"]
+fn root_a_mounted_device_is_busy() {
+    let mount = match Mount::new() {
+        Ok(mount) => mount,
         Err(why) => return println!("skipped: {why}"),
     };
     let bench = Bench::new();
     let options = OpenOptions { write: true, ..Default::default() };
-    let error = bench.ring.open(&device.device, &options).err();
-    run("umount", &[target.path().to_str().expect("a temporary path is text")]).unwrap();
+    let error = bench.ring.open(&mount.device.device, &options).err();
     let error = error.expect("a mounted device is not opened for writing");
     assert!(matches!(error.cause, OpenCause::Busy { .. }), "{error}");
-    assert!(error.to_string().starts_with(device.device()), "{error}");
+    assert!(error.to_string().starts_with(mount.device.device()), "{error}");
+}
+
+/// Requests that hang in the kernel: a disk on a frozen filesystem is written.
+fn hang(bench: &mut Bench, mount: &Mount, name: &str, requests: u64) -> Result<UringDisk, String> {
+    let options =
+        OpenOptions { write: true, depth: 8, create_bytes: Some(MIB), ..Default::default() };
+    let mut disk =
+        bench.ring.open(mount.target.path().join(name), &options).map_err(|e| e.to_string())?;
+    mount.freeze(true)?;
+    let step = 4096 / u64::from(disk.geometry().logical.bytes());
+    for tag in 0..requests {
+        let buf = bench.pool.alloc(4096).unwrap();
+        let op = Op::Write { lba: Lba(tag * step), buf, persist: Persist::Flush };
+        disk.submit(Mono::ZERO, Request { tag: Tag(tag), op }).unwrap();
+    }
+    let mut done = Vec::with_capacity(8);
+    bench.ring.park(Mono::ZERO, Some(Mono(20_000_000)));
+    assert_eq!(disk.poll(Mono::ZERO, &mut done), 0, "the writes hang");
+    Ok(disk)
+}
+
+#[test]
+#[ignore = "needs root: freezes a filesystem of its own"]
+fn root_a_stuck_disk_is_let_go_and_its_buffers_come_back_when_the_kernel_is_done() {
+    let mut bench = Bench::new();
+    let free = bench.pool.free_count();
+    let stuck = Mount::new().and_then(|mount| Ok((hang(&mut bench, &mount, "f", 4)?, mount)));
+    let (disk, mount) = match stuck {
+        Ok(both) => both,
+        Err(why) => return println!("skipped: {why}"),
+    };
+    drop(disk); // Ends, after a while.
+    assert_eq!(bench.pool.free_count(), free - 4, "the kernel may still read them");
+
+    let dir = TempDir::new().unwrap();
+    let options = OpenOptions { write: true, create_bytes: Some(MIB), ..Default::default() };
+    let mut sibling = bench.ring.open(dir.path().join("sibling"), &options).unwrap();
+    assert_eq!(bench.write(&mut sibling, 0), Ok(()));
+    assert_eq!(bench.call(&mut sibling, Op::Flush).result, Ok(()));
+
+    mount.freeze(false).unwrap();
+    for turn in 0.. {
+        if bench.pool.free_count() == free {
+            break;
+        }
+        assert!(turn < 1000, "the buffers come back");
+        bench.ring.park(Mono::ZERO, Some(Mono(10_000_000)));
+    }
+}
+
+#[test]
+#[ignore = "needs root: freezes a filesystem of its own"]
+fn root_a_ring_that_goes_away_with_requests_in_the_kernel_keeps_their_buffers_for_ever() {
+    let mut bench = Bench::new();
+    let pool = bench.pool.clone();
+    let free = pool.free_count();
+    let stuck = Mount::new().and_then(|mount| Ok((hang(&mut bench, &mount, "f", 3)?, mount)));
+    let (disk, mount) = match stuck {
+        Ok(both) => both,
+        Err(why) => return println!("skipped: {why}"),
+    };
+    drop(bench);
+    drop(disk);
+    assert_eq!(pool.free_count(), free - 3, "leaked, not freed under the kernel");
+    drop(mount);
+    assert_eq!(pool.free_count(), free - 3);
 }
 
 #[test]
