@@ -3,7 +3,7 @@
 //! [`Ring::new`] sets a ring up for the calling thread with whatever this kernel has and this
 //! user may; [`Ring::open`] opens a file or block device on it; [`Ring`] is also what the core
 //! sleeps on ([`isotherm_seam::Park`]). What could not be had is said in the notes of the ring
-//! and of each disk. Needs Linux 5.11; is fast from 6.6 on.
+//! and of each disk. Needs Linux 5.13; is fast from 6.6 on.
 //!
 //! How a loop that wants speed is written:
 //!

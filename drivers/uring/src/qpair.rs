@@ -389,14 +389,16 @@ impl Qpair {
         zones.end_write(*lba, done.result.is_none());
         let zone = zones.geometry().zone_of(*lba);
         let slots = &self.slots;
-        let same_zone = |held: &u32| match &slots[*held as usize].request {
-            Some(Request { op: Op::Write { lba, .. }, .. }) => {
-                zones.geometry().zone_of(*lba) == zone
-            }
+        let start_of = |held: u32| match &slots[held as usize].request {
+            Some(Request { op: Op::Write { lba, .. }, .. }) => *lba,
             _ => unreachable!("only writes are held"),
         };
-        let next = self.held.iter().position(same_zone)?;
-        self.held.remove(next)
+        let same_zone = |held: &u32| zones.geometry().zone_of(start_of(*held)) == zone;
+        let place = self.held.iter().position(same_zone)?;
+        let next = self.held.remove(place)?;
+        let free = zones.start_write(start_of(next));
+        assert!(free, "the zone was freed just above");
+        Some(next)
     }
 
     #[inline]

@@ -123,9 +123,12 @@ impl RawRing {
 
     fn adopt(uring: IoUring, notes: &mut Vec<String>) -> Result<RawRing, i32> {
         let params = uring.params();
-        // Without these (Linux 5.11) there is no sleep with a limit and no promise that a
-        // completion is never lost.
-        if !params.is_feature_ext_arg() || !params.is_feature_nodrop() {
+        // Without these there is no sleep with a limit, no promise that a completion is never
+        // lost, and (the last one stands for Linux 5.13) no bell that rings more than once.
+        let needed = params.is_feature_ext_arg()
+            && params.is_feature_nodrop()
+            && params.is_feature_resource_tagging();
+        if !needed {
             return Err(libc::ENOSYS);
         }
         let min_wait = params.is_feature_min_timeout();

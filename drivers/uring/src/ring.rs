@@ -114,7 +114,7 @@ impl Ring {
     /// Sets a ring up for the calling thread, which alone may use it.
     ///
     /// Fails with [`OpenCause::UringRefused`] where the kernel refuses: it is older than Linux
-    /// 5.11, io_uring is switched off, a container forbids it, or memory is short. What else
+    /// 5.13, io_uring is switched off, a container forbids it, or memory is short. What else
     /// can't be had goes to the notes.
     pub fn new(config: &RingConfig) -> Result<Ring, OpenError> {
         Ring::with_levels(config, &LEVELS)
@@ -366,10 +366,11 @@ impl Core {
         }
     }
 
-    /// Requests that the kernel or the helper has.
+    /// Requests that the kernel or the helper has, or will have at the next entry.
     #[cfg(test)]
-    pub(crate) fn away(&self) -> u32 {
-        self.state.borrow().away
+    pub(crate) fn sent(&self) -> usize {
+        let state = self.state.borrow();
+        state.away as usize + state.backlog.len()
     }
 
     #[inline]
