@@ -62,7 +62,9 @@ impl Backing {
         }
         let bytes = file.seek(SeekFrom::End(0)).map_err(|e| open_cause(&e))?;
         let (buf_align, unit) = match alignment {
-            Some((memory, offset)) if direct && offset > 0 => (memory.max(1), offset),
+            Some((memory, offset)) if direct && offset > 0 => {
+                (memory.max(1).next_power_of_two(), offset)
+            }
             _ if direct => (4096, 4096),
             _ => (1, 512),
         };
