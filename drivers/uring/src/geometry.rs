@@ -41,7 +41,7 @@ pub(crate) fn geometry(
         io_bytes_max: IO_BYTES_MAX,
         buf_align: match (opened.direct, opened.alignment) {
             (false, _) => 1,
-            (true, Some((memory, _))) => memory.max(1),
+            (true, Some((memory, _))) => memory.max(1).next_power_of_two(),
             (true, None) => logical.bytes(),
         },
         depth_max: depth,

@@ -393,6 +393,10 @@ fn sleeping_has_an_end() {
     ring.park(Mono(5), Some(Mono(3)));
     ring.park(Mono(5), Some(Mono(1_000_005)));
     ring.park_batch(Mono(5), Some(Mono(1_000_005)), 8, Nanos::from_micros(100));
+    // Far enough to be armed in the kernel; the second one shares the first one's alarm.
+    ring.park(Mono(5), Some(Mono(6_000_005)));
+    ring.park(Mono(5), Some(Mono(7_000_005)));
+    ring.park(Mono(5), Some(Mono(8_000_005)));
     let mut disk = bench.open("f", MIB, true);
     let op = Op::Read { lba: Lba(0), buf: bench.buf(0, 4096) };
     disk.submit(Mono::ZERO, Request { tag: Tag(1), op }).unwrap();
