@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use isotherm_seam::{
-    BlockDevice, BufPool, Completion, IoBuf, IoError, Lba, Op, Park, Persist, Tag,
+    BlockDevice, BufPool, Completion, IoBuf, IoError, Lba, Mono, Op, Park, Persist, Tag,
 };
 
 use super::Expect;
@@ -31,17 +31,21 @@ pub fn run_crash(device: &mut dyn Crash, park: &mut dyn Park, pool: &BufPool, se
     eprintln!("crash conformance of {} with seed {seed}", device.info().driver);
     let free = pool.free_count();
     let mut model = Model { sectors: vec![Sector::default(); SECTORS], versions: 0 };
+    // Time goes on through losses of power.
+    let mut now = Mono(1_000);
     for round in 0..ROUNDS {
         let expect = Expect { fails: true, ..Expect::default() };
         let stream = seed.wrapping_mul(ROUNDS).wrapping_add(round);
-        let mut rig = Rig::new(device, park, pool, stream, expect);
+        let mut rig = Rig::new(device, park, pool, stream, expect).at(now);
         model.write_and_flush(&mut rig, seed);
+        now = rig.now();
         drop(rig);
         device.crash(stream);
         assert_eq!(device.inflight(), 0, "nothing is in flight after a crash");
         assert_eq!(pool.free_count(), free, "a crash gives every buffer back");
-        let mut rig = Rig::new(device, park, pool, stream, expect);
+        let mut rig = Rig::new(device, park, pool, stream, expect).at(now);
         model.survey(&mut rig, seed);
+        now = rig.now();
     }
 }
 

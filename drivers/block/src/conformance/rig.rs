@@ -63,6 +63,16 @@ impl<'a> Rig<'a> {
         }
     }
 
+    /// The same at a later time: for a device that has seen time pass.
+    pub(super) fn at(mut self, now: Mono) -> Rig<'a> {
+        self.now = now;
+        self
+    }
+
+    pub(super) fn now(&self) -> Mono {
+        self.now
+    }
+
     /// A buffer for `blocks` logical blocks, if the pool has one left.
     pub(super) fn buf(&self, blocks: u64) -> Option<IoBuf> {
         self.pool.alloc((blocks << self.geometry.logical.shift()) as usize).ok()
