@@ -16,12 +16,13 @@ pub struct Counters {
     pub wakes: u64,
     /// Times that the core slept.
     pub parks: u64,
-    /// Turns that found nothing, taken in place of a sleep.
+    /// Times that the core took another turn where it could have slept.
     pub spins: u64,
     /// Times that a task held the core for longer than allowed.
     pub stalls: u64,
     /// Time in turns that found something to do, in nanoseconds.
     pub busy_ns: u64,
-    /// Time asleep and in turns that found nothing, in nanoseconds.
+    /// Time in turns that found nothing and in `Park`, in nanoseconds. A park hands requests to
+    /// the kernel before it sleeps, so what the kernel did for them at once is in here.
     pub idle_ns: u64,
 }

@@ -37,6 +37,6 @@ pub use counters::Counters;
 pub use disk::{Command, Disk, Transfer};
 pub use handle::{Elapsed, Handle, Sleep};
 pub use mailbox::{Closed, Mailbox, SendError, Sender};
-pub use reactor::{Order, Reactor, ReactorConfig};
+pub use reactor::{Batch, Order, Reactor, ReactorConfig};
 pub use stall::Stall;
 pub use task::Task;

@@ -41,8 +41,20 @@ pub struct ReactorConfig {
     pub spin_max: Nanos,
     /// A task that holds the core for longer is reported.
     pub stall_after: Nanos,
+    /// How a sleep is to gather several completions; `None` wakes for each.
+    pub batch: Option<Batch>,
     /// In which order ready tasks run.
     pub order: Order,
+}
+
+/// A sleep that gathers completions: fewer wake-ups, each a little later. For throughput; what
+/// wakes the core from another thread may then be up to `patience` late as well.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Batch {
+    /// It sleeps until so many have come, or all that are in flight if those are fewer,
+    pub events: u32,
+    /// or until this time has passed and at least one has come.
+    pub patience: Nanos,
 }
 
 /// In which order ready tasks run.
@@ -63,6 +75,7 @@ impl Default for ReactorConfig {
             exclusive: false,
             spin_max: Nanos::from_micros(20),
             stall_after: Nanos::from_millis(10),
+            batch: None,
             order: Order::Fifo,
         }
     }
@@ -75,6 +88,7 @@ pub struct Reactor<P, C> {
     clock: C,
     idle: Idle,
     stall_after: Nanos,
+    batch: Option<Batch>,
     chance: Option<Draws>,
     /// Since when time is not accounted for, and whether it was spent well.
     mark: Mono,
@@ -107,6 +121,7 @@ impl<P: Park, C: Clock> Reactor<P, C> {
             clock,
             idle: Idle::new(config.exclusive, config.spin_max),
             stall_after: config.stall_after,
+            batch: config.batch,
             chance: match config.order {
                 Order::Fifo => None,
                 Order::Seeded(seed) => Some(Draws::new(seed, ORDER, 0)),
@@ -305,7 +320,14 @@ impl<P: Park, C: Clock> Reactor<P, C> {
         self.account(now);
         let core = Rc::clone(&self.handle.core);
         let park = &mut self.park;
-        if core.beacon.handshake.park(|| core.has_mail(), || park.park(now, until)) {
+        let sleep = || match self.batch {
+            Some(Batch { events, patience }) => {
+                let inflight: usize = core.ports.borrow().iter().map(|port| port.inflight()).sum();
+                park.park_batch(now, until, events.min(inflight as u32), patience);
+            }
+            None => park.park(now, until),
+        };
+        if core.beacon.handshake.park(|| core.has_mail(), sleep) {
             core.counters.borrow_mut().parks += 1;
             self.worked = false;
             self.account(self.clock.mono());

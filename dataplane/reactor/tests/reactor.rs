@@ -6,8 +6,10 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::Poll;
 
-use isotherm_reactor::{Elapsed, Order, Reactor, ReactorConfig, SendError};
-use isotherm_seam::{BufPool, Clock, DiskId, Due, IoError, Lba, Mono, Nanos, Persist, PoolLayout};
+use isotherm_reactor::{Batch, Elapsed, Order, Reactor, ReactorConfig, SendError};
+use isotherm_seam::{
+    BufPool, Clock, DiskId, Due, IoError, Lba, Mono, Nanos, Park, Persist, PoolLayout, Unpark,
+};
 use isotherm_sim::{Latency, SimClock, SimDisk, SimDiskConfig, SimPark};
 
 type SimReactor = Reactor<SimPark, SimClock>;
@@ -501,6 +503,73 @@ fn busy_and_idle_time_add_up() {
     // The sleep was asked for at the time when the task was given the core.
     assert_eq!((counters.idle_ns, counters.busy_ns), (700, 350));
     assert_eq!(clock.mono(), Mono(1_050));
+}
+
+/// A park that notes how it was asked to sleep.
+struct Noting(SimPark, Rc<RefCell<Vec<u32>>>);
+
+impl Park for Noting {
+    fn park(&mut self, now: Mono, until: Option<Mono>) {
+        self.0.park(now, until);
+    }
+    fn park_batch(&mut self, now: Mono, until: Option<Mono>, events: u32, patience: Nanos) {
+        assert_eq!(patience, Nanos(7));
+        self.1.borrow_mut().push(events);
+        self.0.park(now, until);
+    }
+    fn unparker(&self) -> std::sync::Arc<dyn Unpark> {
+        self.0.unparker()
+    }
+}
+
+#[test]
+fn a_sleep_gathers_as_many_completions_as_it_may() {
+    let (clock, asked) = (SimClock::new(), Rc::new(RefCell::new(Vec::new())));
+    let park = Noting(SimPark::new(clock.clone()), asked.clone());
+    let batch = Some(Batch { events: 4, patience: Nanos(7) });
+    let config = ReactorConfig { batch, ..Default::default() };
+    let mut reactor = Reactor::new(park, clock, config);
+    let (pool, disk) = (pool(), reactor.attach(Box::new(disk(16))));
+    reactor.run(async move {
+        for depth in [6, 2] {
+            let reads: Vec<_> =
+                (0..depth).map(|n| disk.read(Lba(n), pool.alloc(4096).unwrap())).collect();
+            for (result, _) in all(reads).await {
+                result.unwrap();
+            }
+        }
+    });
+    assert_eq!(*asked.borrow(), [4, 2], "never more than are in flight");
+}
+
+/// Time that passes by being looked at, as real time does.
+#[derive(Clone)]
+struct Ticking(SimClock);
+
+impl Clock for Ticking {
+    fn mono(&self) -> Mono {
+        self.0.advance(Nanos(100));
+        self.0.mono()
+    }
+    fn wall(&self) -> isotherm_seam::Wall {
+        self.0.wall()
+    }
+}
+
+#[test]
+fn a_core_of_its_own_spins_for_what_is_near_and_a_shared_one_never_does() {
+    for (exclusive, sleep_us, spins) in
+        [(true, 5, true), (true, 500, false), (false, 5, false), (false, 500, false)]
+    {
+        let clock = Ticking(SimClock::new());
+        let config = ReactorConfig { exclusive, ..Default::default() };
+        let mut reactor = Reactor::new(SimPark::new(clock.0.clone()), clock, config);
+        let handle = reactor.handle().clone();
+        reactor.run(async move { handle.sleep(Nanos::from_micros(sleep_us)).await });
+        let counters = reactor.counters();
+        let found = (counters.spins > 0, counters.parks > 0);
+        assert_eq!(found, (spins, !spins), "exclusive {exclusive}, {sleep_us} µs");
+    }
 }
 
 #[test]

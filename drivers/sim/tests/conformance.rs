@@ -1,6 +1,7 @@
 //! The conformance test of all block devices, on simulated disks and on recorders over them.
 
 use isotherm_block::conformance::{self, Crash, Expect};
+use isotherm_block::hdd::{Hdd, HddOptions};
 use isotherm_seam::{
     BlockDevice, BlockSize, Completion, DeviceInfo, DiskId, Due, Geometry, Mono, Request,
     ZoneGeometry,
@@ -91,11 +92,25 @@ fn a_recorder_changes_nothing() {
     }
 }
 
-/// A disk in a node that loses power and starts again.
+/// A disk, perhaps under a layer, in a node that loses power and starts again.
 struct Node {
-    disk: SimDisk,
+    device: Box<dyn BlockDevice>,
+    layer: fn(SimDisk) -> Box<dyn BlockDevice>,
     control: DiskControl,
     styles: Vec<CrashStyle>,
+}
+
+impl Node {
+    fn new(disk: SimDisk, layer: fn(SimDisk) -> Box<dyn BlockDevice>) -> Node {
+        let control = disk.control();
+        Node { device: layer(disk), layer, control, styles: Vec::new() }
+    }
+
+    fn check(mut self, seed: u64) -> Vec<CrashStyle> {
+        let mut park = SimPark::new(SimClock::new());
+        conformance::run_crash(&mut self, &mut park, &conformance::pool(), seed);
+        self.styles
+    }
 }
 
 impl Crash for Node {
@@ -103,28 +118,28 @@ impl Crash for Node {
         let style = CrashStyle::drawn(seed, 0);
         self.control.crash(style);
         self.styles.push(style);
-        self.disk = self.control.open();
+        self.device = (self.layer)(self.control.open());
     }
 }
 
 impl BlockDevice for Node {
     fn geometry(&self) -> &Geometry {
-        self.disk.geometry()
+        self.device.geometry()
     }
     fn info(&self) -> DeviceInfo {
-        self.disk.info()
+        self.device.info()
     }
     fn submit(&mut self, now: Mono, request: Request) -> Result<(), Request> {
-        self.disk.submit(now, request)
+        self.device.submit(now, request)
     }
     fn poll(&mut self, now: Mono, done: &mut Vec<Completion>) -> usize {
-        self.disk.poll(now, done)
+        self.device.poll(now, done)
     }
     fn due(&self) -> Due {
-        self.disk.due()
+        self.device.due()
     }
     fn inflight(&self) -> usize {
-        self.disk.inflight()
+        self.device.inflight()
     }
 }
 
@@ -136,14 +151,29 @@ fn a_power_cut_leaves_what_the_contract_allows() {
             if seed.is_multiple_of(2) { config(seed) } else { with_512_byte_blocks(seed) };
         config.geometry.volatile_cache = !seed.is_multiple_of(5);
         config.cache_versions_max = if seed.is_multiple_of(3) { 20 } else { 1 << 16 };
-        let disk = SimDisk::new(config);
-        let control = disk.control();
-        let mut node = Node { disk, control, styles: Vec::new() };
-        let mut park = SimPark::new(SimClock::new());
-        conformance::run_crash(&mut node, &mut park, &conformance::pool(), seed);
-        styles.append(&mut node.styles);
+        let node = Node::new(SimDisk::new(config), |disk| Box::new(disk));
+        styles.append(&mut node.check(seed));
     }
     for style in CrashStyle::ALL {
         assert!(styles.contains(&style), "{style:?} never came");
+    }
+}
+
+/// A mechanical disk whose medium is simulated: both in virtual time.
+fn mechanical(disk: SimDisk) -> Box<dyn BlockDevice> {
+    Box::new(Hdd::new(Box::new(disk), &HddOptions::default(), 1).expect("large enough"))
+}
+
+#[test]
+fn a_mechanical_disk_over_a_simulated_one_keeps_the_contract() {
+    for seed in 0..2 {
+        let medium = SimDiskConfig {
+            latency: Latency::NONE,
+            ..SimDiskConfig::new(seed, DiskId(0), (128 << 20) / 4096)
+        };
+        let mut device = mechanical(SimDisk::new(medium.clone()));
+        let mut park = SimPark::new(SimClock::new());
+        conformance::run(&mut *device, &mut park, &conformance::pool(), seed);
+        Node::new(SimDisk::new(medium), mechanical).check(seed);
     }
 }

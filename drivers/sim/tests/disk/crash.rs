@@ -190,6 +190,13 @@ fn a_zone_ends_anywhere_from_what_is_durable_to_what_was_sent() {
     assert_eq!(pointers, BTreeSet::from([Lba(17), Lba(18), Lba(19)]));
     // Up to 17: one. Up to 18: block 17 old or new. Up to 19: each of two old or new.
     assert_eq!(images, 1 + 2 + 4);
+    for cut in 0..600 {
+        let style = CrashStyle::ALL[cut as usize % 6];
+        let (image, _) = unsettled.crash(style, &mut Draws::new(8, TEST, cut));
+        let pointer = image.pointer(ZoneId(1));
+        assert!(pointers.contains(&pointer));
+        assert_eq!(image.written(pointer.0..256).count(), 0, "{style:?} left some beyond");
+    }
 }
 
 #[test]
