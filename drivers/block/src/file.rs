@@ -29,6 +29,7 @@ use nix::fcntl::{FallocateFlags, fallocate};
 
 use crate::backing::Backing;
 use crate::shape::admit;
+use crate::slots::Slots;
 use crate::spec::{DIRECT, LeafKind, OptionHelp, SIZE, parse_bytes, parse_switch};
 use crate::syscall;
 
@@ -76,11 +77,12 @@ pub struct File {
     direct: bool,
     notes: Vec<String>,
     shared: Arc<Shared>,
-    /// By slot: what is with the threads.
-    pending: Vec<Option<Pending>>,
-    free: Vec<u32>,
+    /// What is with the threads.
+    slots: Slots<Pending>,
     /// Refused at submission.
     refused: VecDeque<Completion>,
+    /// How long a drop waits for the threads.
+    patience: Duration,
 }
 
 struct Pending {
@@ -139,45 +141,60 @@ impl File {
     ) -> Result<File, OpenError> {
         let path = path.as_ref();
         let failed = |cause| OpenError::new(path.display().to_string(), cause);
-        let backing = Backing::open(path, options).map_err(failed)?;
-        let depth = backing.geometry.depth_max as usize;
+        let device = File::idle(path, options, unparker).map_err(failed)?;
+        let depth = device.geometry.depth_max;
+        device.start_threads(threads.clamp(1, depth)).map_err(failed)?;
+        Ok(device)
+    }
+
+    /// Opened, without a thread.
+    fn idle(
+        path: &Path,
+        options: &OpenOptions,
+        unparker: Arc<dyn Unpark>,
+    ) -> Result<File, OpenCause> {
+        let backing = Backing::open(path, options)?;
+        let depth = backing.geometry.depth_max;
         let shared = Arc::new(Shared {
             file: backing.file,
             block_device: backing.block_device,
             logical: backing.geometry.logical,
             jobs: Mutex::new(Jobs {
-                queue: VecDeque::with_capacity(depth),
+                queue: VecDeque::with_capacity(depth as usize),
                 stop: false,
                 threads: 0,
             }),
             work: Condvar::new(),
             ended: Condvar::new(),
-            finished: ArrayQueue::new(depth),
+            finished: ArrayQueue::new(depth as usize),
             hungry: AtomicBool::new(false),
             unparker,
         });
-        let device = File {
+        Ok(File {
             geometry: backing.geometry,
             write: backing.write,
             path: path.to_owned(),
             direct: backing.direct,
             notes: backing.notes,
             shared,
-            pending: (0..depth).map(|_| None).collect(),
-            free: (0..depth as u32).rev().collect(),
-            refused: VecDeque::with_capacity(depth),
-        };
-        for index in 0..threads.clamp(1, depth as u32) {
-            let shared = Arc::clone(&device.shared);
-            device.shared.lock().threads += 1;
+            slots: Slots::new(depth),
+            refused: VecDeque::with_capacity(depth as usize),
+            patience: DROP_PATIENCE,
+        })
+    }
+
+    fn start_threads(&self, count: u32) -> Result<(), OpenCause> {
+        for index in 0..count {
+            let shared = Arc::clone(&self.shared);
+            self.shared.lock().threads += 1;
             let thread = std::thread::Builder::new().name(format!("file-{index}"));
             if let Err(e) = thread.spawn(move || shared.serve()) {
-                device.shared.lock().threads -= 1;
+                self.shared.lock().threads -= 1;
                 let errno = e.raw_os_error().unwrap_or(libc::EAGAIN);
-                return Err(failed(OpenCause::Os { errno }));
+                return Err(OpenCause::Os { errno });
             }
         }
-        Ok(device)
+        Ok(())
     }
 
     /// The same, with a note for people on why this driver runs.
@@ -188,9 +205,7 @@ impl File {
     }
 
     fn complete(&mut self, finished: Finished) -> Completion {
-        let slot = finished.slot;
-        let pending = self.pending[slot as usize].take().expect("a slot finishes once");
-        self.free.push(slot);
+        let pending = self.slots.empty(finished.slot.into());
         let buf = match (pending.claim, finished.bytes) {
             (Some(claim), Some(bytes)) => Some(claim.reunite(bytes)),
             (None, None) => None,
@@ -249,8 +264,7 @@ impl BlockDevice for File {
                 unreachable!("a device without zones admits no zone operation")
             }
         };
-        let slot = self.free.pop().expect("fewer in flight than the depth");
-        self.pending[slot as usize] = Some(Pending { tag: request.tag, claim });
+        let slot = self.slots.fill(Pending { tag: request.tag, claim });
         self.shared.lock().queue.push_back(Job { slot, work });
         self.shared.work.notify_one();
         Ok(())
@@ -268,8 +282,7 @@ impl BlockDevice for File {
                 let completion = self.complete(finished);
                 done.push(completion);
             }
-            let idle = self.free.len() == self.pending.len();
-            if idle || done.len() == done.capacity() {
+            if self.slots.len() == 0 || done.len() == done.capacity() {
                 break;
             }
             // Announce first, look again after: what finishes before the look is found by it,
@@ -285,15 +298,17 @@ impl BlockDevice for File {
     fn due(&self) -> Due {
         if !self.refused.is_empty() || !self.shared.finished.is_empty() {
             Due::Now
-        } else if self.free.len() < self.pending.len() {
-            Due::Event
+        } else if self.slots.len() > 0 {
+            // Whoever reads `Event` may sleep next: announced and looked at as in `poll`.
+            self.shared.hungry.store(true, Ordering::SeqCst);
+            if self.shared.finished.is_empty() { Due::Event } else { Due::Now }
         } else {
             Due::Idle
         }
     }
 
     fn inflight(&self) -> usize {
-        self.pending.len() - self.free.len() + self.refused.len()
+        self.slots.len() + self.refused.len()
     }
 }
 
@@ -306,7 +321,7 @@ impl Drop for File {
         let (jobs, _) = self
             .shared
             .ended
-            .wait_timeout_while(jobs, DROP_PATIENCE, |jobs| jobs.threads > 0)
+            .wait_timeout_while(jobs, self.patience, |jobs| jobs.threads > 0)
             .unwrap_or_else(PoisonError::into_inner);
         drop(jobs);
         for job in unstarted {
@@ -357,14 +372,14 @@ impl Shared {
     fn execute(&self, work: Work) -> (Option<LentBuf>, Result<(), IoError>) {
         match work {
             Work::Read { at_bytes, mut bytes } => {
-                let result = self.transfer(at_bytes, bytes.len(), |done| {
+                let result = transfer(self.logical, at_bytes, bytes.len(), |done| {
                     let offset = at_bytes + done as u64;
                     self.file.read_at(&mut bytes[done..], offset).map_err(|e| errno_of(&e))
                 });
                 (Some(bytes), result)
             }
             Work::Write { at_bytes, bytes, persist } => {
-                let result = self.transfer(at_bytes, bytes.len(), |done| {
+                let result = transfer(self.logical, at_bytes, bytes.len(), |done| {
                     let offset = at_bytes + done as u64;
                     match persist {
                         Persist::Flush => {
@@ -388,35 +403,6 @@ impl Shared {
         }
     }
 
-    /// Repeats `step`, which is told how much is done and says how much more it did, until all
-    /// of `len_bytes` is: a short transfer is continued at a block, an interrupted one resumed.
-    fn transfer(
-        &self,
-        at_bytes: u64,
-        len_bytes: usize,
-        mut step: impl FnMut(usize) -> Result<usize, i32>,
-    ) -> Result<(), IoError> {
-        let mut done = 0;
-        while done < len_bytes {
-            let lba = self.logical.lba_of(at_bytes + done as u64);
-            match step(done) {
-                Ok(n) if done + n == len_bytes => return Ok(()),
-                Ok(n) => {
-                    let block = self.logical.bytes() as usize;
-                    let whole = n - n % block;
-                    if whole == 0 {
-                        // Less than one block is the end of a file cut short underneath us.
-                        return Err(IoError::Media { lba });
-                    }
-                    done += whole;
-                }
-                Err(libc::EINTR) => {}
-                Err(errno) => return Err(IoError::from_errno(errno, lba)),
-            }
-        }
-        Ok(())
-    }
-
     fn discard(&self, at_bytes: u64, len_bytes: u64) -> Result<(), i32> {
         loop {
             let answer = if self.block_device {
@@ -434,6 +420,38 @@ impl Shared {
     }
 }
 
+/// Repeats `step`, which is told how much is done and says how much more it did, until all of
+/// `len_bytes` is: a short transfer is continued at a block, an interrupted one resumed.
+fn transfer(
+    logical: BlockSize,
+    at_bytes: u64,
+    len_bytes: usize,
+    mut step: impl FnMut(usize) -> Result<usize, i32>,
+) -> Result<(), IoError> {
+    let mut done = 0;
+    while done < len_bytes {
+        let lba = logical.lba_of(at_bytes + done as u64);
+        match step(done) {
+            Ok(n) if done + n == len_bytes => return Ok(()),
+            Ok(n) => {
+                let block = logical.bytes() as usize;
+                let whole = n - n % block;
+                if whole == 0 {
+                    // Less than one block is the end of a file cut short underneath us.
+                    return Err(IoError::Media { lba });
+                }
+                done += whole;
+            }
+            Err(libc::EINTR) => {}
+            Err(errno) => return Err(IoError::from_errno(errno, lba)),
+        }
+    }
+    Ok(())
+}
+
 fn errno_of(error: &std::io::Error) -> i32 {
     error.raw_os_error().unwrap_or(libc::EIO)
 }
+
+#[cfg(test)]
+mod tests;
