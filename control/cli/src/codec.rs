@@ -210,10 +210,11 @@ fn operation(text: &str) -> Result<Operation, String> {
 }
 
 fn cell_bytes(text: &str) -> Result<u32, String> {
-    let (digits, factor) = match text.to_ascii_lowercase() {
-        lower if lower.ends_with('k') => (lower.trim_end_matches('k').to_owned(), 1u32 << 10),
-        lower if lower.ends_with('m') => (lower.trim_end_matches('m').to_owned(), 1 << 20),
-        lower => (lower, 1),
+    let lower = text.to_ascii_lowercase();
+    let (digits, factor) = match (lower.strip_suffix('k'), lower.strip_suffix('m')) {
+        (Some(digits), _) => (digits, 1u32 << 10),
+        (_, Some(digits)) => (digits, 1 << 20),
+        _ => (lower.as_str(), 1),
     };
     let number: Option<u32> = digits.parse().ok();
     number
