@@ -24,6 +24,9 @@ use crate::shared::Shared;
 /// Length of the writes that fill a memory before it is read, in bytes.
 const FILL_BYTES: u32 = 1 << 20;
 
+/// Room in a ring for requests in flight, if the jobs need less: 16 bytes each.
+const RING_ENTRIES_MIN: u32 = 1024;
+
 /// What one core sleeps on.
 pub(crate) enum Bed {
     /// Its ring.
@@ -94,7 +97,10 @@ impl Drivers {
         let depth: u32 = seats.iter().map(|(seat, job)| seat.ring_depth(job)).sum();
         let ring = match depth {
             0 => None,
-            entries => Some(Ring::new(&RingConfig { entries, pool: pool.clone() })),
+            depth => {
+                let entries = depth.max(RING_ENTRIES_MIN);
+                Some(Ring::new(&RingConfig { entries, pool: pool.clone() }))
+            }
         };
         let (ring, bed) = match ring {
             Some(Ok(ring)) => (Ok(ring.clone()), Bed::Ring(ring)),

@@ -24,6 +24,7 @@ use crate::open::Drivers;
 use crate::plan::{Plan, Seat};
 use crate::report::{DiskResult, LaneResult, Report};
 use crate::setup::{Setup, SetupError, TimeSource};
+use crate::target::LayOut;
 use crate::usage::{CpuUse, DiskCounters};
 
 /// How often the watcher hears of a run.
@@ -60,6 +61,7 @@ pub fn run(
     }
     let clock = HostClock::new();
     let mut report = Report::new(&plan, parsed, setup.time, setup.disks > 1, clock.wall());
+    report.messages.extend(plan.lay_outs.iter().map(LayOut::message));
     report.notes.extend(Limits::read().shortfalls());
     let counters = counters(&plan);
     let before: Vec<_> = counters.iter().map(DiskCounters::read).collect();
@@ -194,9 +196,6 @@ impl Worker {
     /// Opens, waits for the others, drives. `None` if the gate never opened.
     fn run(self, stop: &AtomicBool, progress: &Progress) -> Option<CoreResult> {
         let mut notes = Vec::new();
-        if let Some(Err(error)) = self.core.map(pin) {
-            notes.push(format!("a thread runs where the system puts it: {error}"));
-        }
         let (lanes, mut bed) = match self.open(&mut notes) {
             Ok(open) => open,
             Err(error) => {
@@ -204,6 +203,10 @@ impl Worker {
                 return None;
             }
         };
+        // Not before: the threads that a driver starts would be bound to this core too.
+        if let Some(Err(error)) = self.core.map(pin) {
+            notes.push(format!("a thread runs where the system puts it: {error}"));
+        }
         let _ = self.opened.send(Ok(()));
         self.gate.recv().ok()?;
         let before = CpuUse::of_thread();

@@ -100,27 +100,40 @@ fn path_text(path: &str, job: &Job) -> String {
     }
 }
 
-/// What is to be written, or made, before a device is opened.
+/// A file to be made before anything is opened.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct LayOut {
     pub(crate) path: PathBuf,
     pub(crate) bytes: u64,
+    /// With holes only, as the spec of a device says it; otherwise filled.
+    pub(crate) sparse: bool,
 }
 
-/// The file that a reading job wants and that is not there. As in fio it is made, and filled,
-/// since reading a hole is not reading a disk.
+/// The file that a reading job wants and that is not there. Drivers make files for writing
+/// only. The size may stand in the spec, which makes a sparse file, or in the job, which makes a
+/// full one, as fio does: reading a hole is not reading a disk.
 pub(crate) fn missing(spec: &Spec, job: &Job) -> Option<LayOut> {
     let path = spec.path()?;
-    let Some(Extent::Bytes(size)) = job.size else { return None };
-    let wanted = !job.pattern.writes && !spec.text().contains('?') && !path.starts_with("/dev");
-    let bytes = size + job.offset.of(0);
-    (wanted && !path.exists()).then(|| LayOut { path: path.to_owned(), bytes })
+    if job.pattern.writes || path.exists() || path.starts_with("/dev") {
+        return None;
+    }
+    let options = spec.text().rsplit_once('?').map_or("", |(_, options)| options);
+    let sized = options.split(':').find_map(|option| option.strip_prefix("size="));
+    let (bytes, sparse) = match (sized.and_then(spec::parse_bytes), job.size) {
+        (Some(bytes), _) => (bytes, true),
+        (None, Some(Extent::Bytes(size))) => (size + job.offset.of(0), false),
+        (None, _) => return None,
+    };
+    Some(LayOut { path: path.to_owned(), bytes, sparse })
 }
 
 impl LayOut {
     /// Makes the file; none is left where that fails.
     pub(crate) fn make(&self) -> Result<(), SetupCause> {
-        let outcome = write_new(&self.path, self.bytes);
+        let outcome = match self.sparse {
+            true => new_file(&self.path).and_then(|file| file.set_len(self.bytes)),
+            false => write_new(&self.path, self.bytes),
+        };
         outcome.map_err(|error| {
             if error.kind() != io::ErrorKind::AlreadyExists {
                 let _ = fs::remove_file(&self.path);
@@ -128,10 +141,24 @@ impl LayOut {
             SetupCause::LayOut { path: self.path.clone(), kind: error.kind() }
         })
     }
+
+    /// What is to be said about it.
+    pub(crate) fn message(&self) -> String {
+        let path = self.path.display();
+        if self.sparse {
+            format!("{path} was made, sparse: reading what was never written reads no disk")
+        } else {
+            format!("{path} was laid out, {} bytes", self.bytes)
+        }
+    }
+}
+
+fn new_file(path: &Path) -> io::Result<fs::File> {
+    fs::OpenOptions::new().write(true).create_new(true).open(path)
 }
 
 fn write_new(path: &Path, bytes: u64) -> io::Result<()> {
-    let mut file = fs::OpenOptions::new().write(true).create_new(true).open(path)?;
+    let mut file = new_file(path)?;
     let content = Content::new(LAY_OUT_SEED, 0);
     let mut chunk = vec![0; LAY_OUT_CHUNK];
     let mut at = 0;
@@ -223,6 +250,7 @@ mod tests {
         assert_eq!(missing(&spec, &job), None, "no size is known");
         job.size = Some(Extent::Bytes(1_500_000));
         let lay_out = missing(&spec, &job).unwrap();
+        assert!(!lay_out.sparse);
         lay_out.make().unwrap();
         let bytes = fs::read(&path).unwrap();
         let content = Content::new(LAY_OUT_SEED, 0);
@@ -230,6 +258,12 @@ mod tests {
         assert_eq!(content.check(BlockSize::B512, Lba(0), &bytes[..whole]), Ok(()));
         assert_eq!(missing(&spec, &job), None);
         assert!(lay_out.make().is_err() && path.exists(), "never over a file that is there");
+        fs::remove_file(&path).unwrap();
+        let sized = Spec::parse(&format!("file:{}?size=1M:direct=no", path.display())).unwrap();
+        let sparse = missing(&sized, &job).unwrap();
+        assert_eq!((sparse.bytes, sparse.sparse), (1 << 20, true));
+        sparse.make().unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().len(), 1 << 20);
         job.pattern.writes = true;
         fs::remove_file(&path).unwrap();
         assert_eq!(missing(&spec, &job), None);

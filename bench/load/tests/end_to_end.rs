@@ -245,6 +245,16 @@ fn a_missing_file_is_laid_out_to_be_read_but_never_opened_for_writing() {
     assert_eq!(std::fs::metadata(&path).unwrap().modified().unwrap(), before);
 }
 
+#[test]
+fn a_sized_spec_makes_its_file_for_readers_too_and_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("d{}.img");
+    let job = format!("[a]\nfilename={}?size=64K\nrw=read\n", path.display());
+    let report = go(&job, &Setup { disks: 2, ..Setup::default() }).unwrap();
+    assert_eq!(reads(&report, 0), 32);
+    assert!(report.messages.concat().contains("d1.img was made, sparse"), "{:?}", report.messages);
+}
+
 fn refusal(text: &str) -> String {
     go(text, &Setup::default()).expect_err("it must be refused").to_string()
 }
