@@ -18,6 +18,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crossbeam::queue::ArrayQueue;
@@ -81,6 +82,7 @@ pub struct File {
     slots: Slots<Pending>,
     /// Refused at submission.
     refused: VecDeque<Completion>,
+    threads: Vec<JoinHandle<()>>,
     /// How long a drop waits for the threads.
     patience: Duration,
 }
@@ -141,7 +143,7 @@ impl File {
     ) -> Result<File, OpenError> {
         let path = path.as_ref();
         let failed = |cause| OpenError::new(path.display().to_string(), cause);
-        let device = File::idle(path, options, unparker).map_err(failed)?;
+        let mut device = File::idle(path, options, unparker).map_err(failed)?;
         let depth = device.geometry.depth_max;
         device.start_threads(threads.clamp(1, depth)).map_err(failed)?;
         Ok(device)
@@ -179,19 +181,22 @@ impl File {
             shared,
             slots: Slots::new(depth),
             refused: VecDeque::with_capacity(depth as usize),
+            threads: Vec::new(),
             patience: DROP_PATIENCE,
         })
     }
 
-    fn start_threads(&self, count: u32) -> Result<(), OpenCause> {
+    fn start_threads(&mut self, count: u32) -> Result<(), OpenCause> {
         for index in 0..count {
             let shared = Arc::clone(&self.shared);
             self.shared.lock().threads += 1;
             let thread = std::thread::Builder::new().name(format!("file-{index}"));
-            if let Err(e) = thread.spawn(move || shared.serve()) {
-                self.shared.lock().threads -= 1;
-                let errno = e.raw_os_error().unwrap_or(libc::EAGAIN);
-                return Err(OpenCause::Os { errno });
+            match thread.spawn(move || shared.serve()) {
+                Ok(handle) => self.threads.push(handle),
+                Err(e) => {
+                    self.shared.lock().threads -= 1;
+                    return Err(OpenCause::Os { errno: e.raw_os_error().unwrap_or(libc::EAGAIN) });
+                }
             }
         }
         Ok(())
@@ -323,7 +328,12 @@ impl Drop for File {
             .ended
             .wait_timeout_while(jobs, self.patience, |jobs| jobs.threads > 0)
             .unwrap_or_else(PoisonError::into_inner);
+        let ended = jobs.threads == 0;
         drop(jobs);
+        // Joined, so that the file is closed when this returns and can be opened again.
+        for thread in self.threads.drain(..).filter(|thread| ended || thread.is_finished()) {
+            let _ = thread.join();
+        }
         for job in unstarted {
             let bytes = match job.work {
                 Work::Read { bytes, .. } | Work::Write { bytes, .. } => Some(bytes),

@@ -8,7 +8,7 @@ use bell::Bell;
 use isotherm_block::conformance::{self, Expect};
 use isotherm_block::spec::{LAYERS, LEAVES};
 use isotherm_block::{OpenContext, Spec};
-use isotherm_seam::{BlockDevice, Lba, Mono, Op, OpenOptions, Park, Request, Tag};
+use isotherm_seam::{BlockDevice, Lba, Mono, Op, OpenCause, OpenOptions, Park, Request, Tag};
 
 /// Stacks beside the example of each kind. `DIR` stands for a folder of the test's own.
 const STACKS: &[&str] = &[
@@ -61,18 +61,21 @@ fn expect(spec: &str) -> Expect {
 
 fn check(spec: &str) {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let spec = spec.replace("DIR", &folder.path().display().to_string());
+    check_at(&spec.replace("DIR", &folder.path().display().to_string()));
+}
+
+fn check_at(spec: &str) {
     let pool = conformance::pool();
     let free = pool.free_count();
     for (round, &depth) in DEPTHS.iter().enumerate() {
         let mut park = Bell::default();
         let seed = seed() + round as u64;
         eprintln!("{spec} at depth {depth}");
-        let mut device = open(&spec, depth, &park, seed);
-        conformance::run_with(&mut *device, &mut park, &pool, seed, expect(&spec));
+        let mut device = open(spec, depth, &park, seed);
+        conformance::run_with(&mut *device, &mut park, &pool, seed, expect(spec));
         drop(device);
     }
-    dropped_with_requests_in_flight(&spec);
+    dropped_with_requests_in_flight(spec);
     assert_eq!(pool.free_count(), free);
 }
 
@@ -110,4 +113,24 @@ fn the_example_of_every_kind_keeps_the_contract() {
         let folder = spec.path().and_then(|path| path.parent()).map(|p| p.display().to_string());
         check(&folder.map_or(example.to_owned(), |folder| example.replace(&folder, "DIR")));
     }
+}
+
+#[test]
+#[ignore = "overwrites the block device that ISOTHERM_TEST_DEVICE names"]
+fn a_block_device_keeps_the_contract() {
+    let path = std::env::var("ISOTHERM_TEST_DEVICE").expect("ISOTHERM_TEST_DEVICE names a device");
+    for stack in ["file:DEV", "file:DEV?direct=no:threads=2", "zoned:zone=1M,file:DEV"] {
+        check_at(&stack.replace("DEV", &path));
+    }
+    let spec = Spec::parse(&format!("file:{path}")).expect("a path");
+    let open = || {
+        let options = OpenOptions { write: true, ..OpenOptions::default() };
+        let unparker = Bell::default().unparker();
+        spec.open(OpenContext { options, unparker, seed: 1, leaves: &mut [] })
+    };
+    let first = open().expect("free");
+    let second = open().err().expect("a device is opened once for writing");
+    assert!(matches!(second.cause, OpenCause::Busy { .. }), "{second}");
+    drop(first);
+    assert!(open().is_ok(), "free again");
 }

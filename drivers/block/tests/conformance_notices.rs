@@ -220,9 +220,6 @@ impl BlockDevice for Defective {
         if self.shows(Defect::SwallowsARequest) && matches!(request.op, Op::Flush) {
             return Ok(());
         }
-        if self.shows(Defect::CompletesAFlushTwice) && matches!(request.op, Op::Flush) {
-            self.extra.push(Completion { tag: request.tag, buf: None, result: Ok(()) });
-        }
         match self.mangle(request) {
             Some(request) => self.inner.submit(now, request),
             None => Ok(()),
@@ -240,6 +237,12 @@ impl BlockDevice for Defective {
             done.push(completion);
         }
         self.inner.poll(now, done);
+        if self.defect == Defect::CompletesAFlushTwice {
+            for completion in done[first..].iter().filter(|c| c.buf.is_none()) {
+                let tag = completion.tag;
+                self.extra.push(Completion { tag, buf: None, result: completion.result });
+            }
+        }
         let count = done.len() - first;
         if self.count.is_multiple_of(5) {
             done[first..].iter_mut().for_each(|completion| self.spoil(completion));
@@ -251,6 +254,7 @@ impl BlockDevice for Defective {
         match (self.defect, self.inner.due()) {
             (Defect::IdleWithWork, _) => Due::Idle,
             (Defect::DueTooLate, Due::At(time)) => Due::At(time + Nanos(50)),
+            (Defect::CompletesAFlushTwice, due) => due,
             _ if !self.extra.is_empty() => Due::Now,
             (_, due) => due,
         }
@@ -454,14 +458,15 @@ fn a_disk_that_lies_about_power_is_found_out() {
         conformance::run_crash(&mut honest, &mut Bell::default(), &pool, seed);
     }
     for (lie, words) in [
-        (Lie::FlushDoesNothing, "was durable"),
-        (Lie::FlushForgetsOneSector, "was durable"),
-        (Lie::FuaIsIgnored, "was durable"),
-        (Lie::TearsSectors, "is torn"),
-        (Lie::LosesDurableSectors, "was durable and is unreadable"),
-        (Lie::ForgetsInFlight, "nothing is in flight after a crash"),
+        // What was on the disk before the test may come back too, and is as wrong.
+        (Lie::FlushDoesNothing, &["was durable", "something foreign"][..]),
+        (Lie::FlushForgetsOneSector, &["was durable", "something foreign"]),
+        (Lie::FuaIsIgnored, &["was durable", "something foreign"]),
+        (Lie::TearsSectors, &["is torn"]),
+        (Lie::LosesDurableSectors, &["was durable and is unreadable"]),
+        (Lie::ForgetsInFlight, &["nothing is in flight after a crash"]),
     ] {
         let found = crash(lie).unwrap_or_else(|| panic!("{lie:?} was not noticed"));
-        assert!(found.contains(words), "{lie:?} was taken for: {found}");
+        assert!(words.iter().any(|w| found.contains(w)), "{lie:?} was taken for: {found}");
     }
 }

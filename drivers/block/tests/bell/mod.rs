@@ -17,10 +17,10 @@ impl Park for Bell {
     fn park(&mut self, now: Mono, until: Option<Mono>) {
         let (rung, bell) = &*self.rung;
         let guard = rung.lock().expect("nobody panics with the bell");
-        let patience = until.map_or(u64::MAX / 4, |until| until.since(now).0);
-        let patience = Duration::from_nanos(patience);
-        let (mut guard, _) =
+        let patience = Duration::from(until.expect("nobody sleeps for ever").since(now));
+        let (mut guard, timeout) =
             bell.wait_timeout_while(guard, patience, |rung| !*rung).expect("nobody panics");
+        assert!(!timeout.timed_out(), "nobody rang within {patience:?}");
         *guard = false;
     }
 
