@@ -441,13 +441,10 @@ impl Lane {
     #[cold]
     pub(crate) fn stop(&mut self, now: Mono) {
         for (direction, arrivals) in self.arrivals.iter_mut().enumerate() {
-            let Some(mut arrivals) = arrivals.take() else { continue };
+            let Some(arrivals) = arrivals.take() else { continue };
             let open = &mut self.disks[0].tallies[direction].open_loop;
             let open = open.as_mut().expect("a direction with arrivals is counted as such");
-            while arrivals.peek() < now && open.unsent_ios < self.left {
-                open.unsent_ios += 1;
-                arrivals.advance();
-            }
+            open.unsent_ios += arrivals.count_before(now).min(self.left);
         }
         self.left = 0;
         self.disks.iter_mut().for_each(|disk| disk.held = None);
