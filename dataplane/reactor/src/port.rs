@@ -227,3 +227,38 @@ impl Port {
         if idle { state.device.take() } else { None }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use isotherm_seam::{BufPool, Lba, PoolLayout};
+    use isotherm_sim::{SimClock, SimDisk, SimDiskConfig, SimPark};
+
+    use crate::{Reactor, ReactorConfig};
+
+    /// Requests that nobody waits for leave no slot behind, whatever state they were left in.
+    #[test]
+    fn slots_are_used_again() {
+        let clock = SimClock::new();
+        let park = SimPark::new(clock.clone());
+        let mut reactor = Reactor::new(park, clock.clone(), ReactorConfig::default());
+        let mut config = SimDiskConfig::new(1, super::DiskId(0), 100);
+        config.geometry.depth_max = 3;
+        let disk = reactor.attach(Box::new(SimDisk::new(config)));
+        let layout = PoolLayout { huge: false, ..PoolLayout::uniform(4096, 8) };
+        let pool = BufPool::new(&layout).unwrap();
+        for _ in 0..100 {
+            let reads: Vec<_> =
+                (0..5).map(|n| disk.read(Lba(n), pool.alloc(4096).unwrap())).collect();
+            let flush = disk.flush();
+            let second = reads.into_iter().nth(1).expect("there are five");
+            reactor.run(async move {
+                second.await.0.unwrap();
+                flush.await.unwrap();
+            });
+        }
+        let port = reactor.handle().core.ports.borrow()[0].clone();
+        let state = port.state.borrow();
+        assert_eq!((state.slots.len(), state.free.len(), state.waiting.len()), (6, 6, 0));
+        assert_eq!(pool.free_count(), 8);
+    }
+}

@@ -8,7 +8,8 @@ use std::task::Poll;
 
 use isotherm_reactor::{Batch, Elapsed, Order, Reactor, ReactorConfig, SendError};
 use isotherm_seam::{
-    BufPool, Clock, DiskId, Due, IoError, Lba, Mono, Nanos, Park, Persist, PoolLayout, Unpark,
+    BlockDevice, BufPool, Clock, Completion, DeviceInfo, DiskId, Due, Geometry, IoError, Lba, Mono,
+    Nanos, Op, Park, Persist, PoolLayout, Request, Unpark,
 };
 use isotherm_sim::{Latency, SimClock, SimDisk, SimDiskConfig, SimPark};
 
@@ -306,6 +307,55 @@ fn requests_wait_for_a_full_device_in_turn() {
     assert_eq!(clock.mono(), Mono(1_000));
 }
 
+/// A device that is full when it is told to be, as one that shares a ring may be, and notes in
+/// which order requests come.
+struct Moody(SimDisk, Rc<Cell<bool>>, Rc<RefCell<Vec<u64>>>);
+
+impl BlockDevice for Moody {
+    fn geometry(&self) -> &Geometry {
+        self.0.geometry()
+    }
+    fn info(&self) -> DeviceInfo {
+        self.0.info()
+    }
+    fn submit(&mut self, now: Mono, request: Request) -> Result<(), Request> {
+        if self.1.get() {
+            return Err(request);
+        }
+        if let Op::Read { lba, .. } = request.op {
+            self.2.borrow_mut().push(lba.0);
+        }
+        self.0.submit(now, request)
+    }
+    fn poll(&mut self, now: Mono, done: &mut Vec<Completion>) -> usize {
+        self.0.poll(now, done)
+    }
+    fn due(&self) -> Due {
+        self.0.due()
+    }
+    fn inflight(&self) -> usize {
+        self.0.inflight()
+    }
+}
+
+#[test]
+fn nobody_overtakes_who_waits() {
+    let (mut reactor, _) = reactor();
+    let (full, order) = (Rc::new(Cell::new(true)), Rc::new(RefCell::new(Vec::new())));
+    let device = Moody(disk(8), full.clone(), order.clone());
+    let (pool, disk) = (pool(), reactor.attach(Box::new(device)));
+    let read = |lba| disk.read(Lba(lba), pool.alloc(4096).unwrap());
+    let first = read(1);
+    full.set(false);
+    let second = read(2);
+    assert_eq!((disk.inflight(), disk.waiting(), reactor.due()), (0, 2, Due::Event));
+    reactor.run(async move {
+        second.await.0.unwrap();
+        first.await.0.unwrap();
+    });
+    assert_eq!(*order.borrow(), [1, 2]);
+}
+
 #[test]
 fn a_dropped_future_leaves_its_io_to_run_and_gives_the_buffer_back() {
     let (mut reactor, _) = reactor();
@@ -455,6 +505,21 @@ fn a_sender_that_waits_hears_that_the_mailbox_is_gone() {
     reactor.turn();
     drop(mailbox);
     assert_eq!(reactor.run(sending), Err(isotherm_reactor::Closed(1)));
+}
+
+#[test]
+fn a_receiver_that_waits_hears_that_the_last_sender_is_gone() {
+    let (mut reactor, _) = reactor();
+    let (sender, mut mailbox) = reactor.mailbox::<u32>(1);
+    let other = sender.clone();
+    let mut task = reactor.spawn("receiver", async move { mailbox.recv().await });
+    reactor.turn();
+    drop(sender);
+    assert_eq!(reactor.due(), Due::Idle, "one is left");
+    drop(other);
+    assert_eq!(reactor.due(), Due::Now);
+    reactor.turn();
+    assert_eq!(task.try_take(), Some(None));
 }
 
 #[test]

@@ -142,13 +142,19 @@ fn the_styles_do_what_they_say() {
         let (image, _) = unsettled.crash(style, &mut Draws::new(6, TEST, cut));
         bytes(&image, &[0, 1, 2, 3, 4, 5]).iter().map(|byte| *byte != Some(0)).collect()
     };
-    for cut in 0..50 {
+    let kept = |written: &[bool]| written.iter().filter(|kept| **kept).count();
+    let (mut prefixes, mut suffixes) = (BTreeSet::new(), BTreeSet::new());
+    for cut in 0..200 {
         assert_eq!(written(CrashStyle::All, cut), [true; 6]);
         assert_eq!(written(CrashStyle::None, cut), [false; 6]);
-        assert!(written(CrashStyle::Prefix, cut).is_sorted_by(|a, b| a >= b));
-        assert!(written(CrashStyle::Suffix, cut).is_sorted());
+        let (prefix, suffix) = (written(CrashStyle::Prefix, cut), written(CrashStyle::Suffix, cut));
+        assert!(prefix.is_sorted_by(|a, b| a >= b) && suffix.is_sorted());
+        prefixes.insert(kept(&prefix));
+        suffixes.insert(kept(&suffix));
         assert_eq!(written(CrashStyle::OneHole, cut).iter().filter(|kept| !**kept).count(), 1);
     }
+    assert_eq!(prefixes, (0..=6).collect(), "from nothing to everything");
+    assert_eq!(suffixes, (0..=6).collect(), "from nothing to everything");
 }
 
 #[test]
@@ -209,6 +215,20 @@ fn a_reset_in_flight_has_happened_or_not() {
     let pointers: BTreeSet<Lba> =
         unsettled.images(100, 1).map(|image| image.pointer(ZoneId(0))).collect();
     assert_eq!(pointers, BTreeSet::from([Lba(0), Lba(3)]));
+}
+
+#[test]
+fn what_a_reset_forgot_never_returns() {
+    let mut rig = Rig::new(SimDisk::new(zoned(14)));
+    rig.write(0, 2, 1).unwrap();
+    rig.call(Op::ZoneReset { zone: ZoneId(0) }).0.unwrap();
+    rig.write(0, 1, 2).unwrap();
+    let images: Vec<Image> = rig.device.control().unsettled().images(100, 1).collect();
+    // The write pointer at 0; or at 1, with the new content or nothing.
+    assert_eq!(images.len(), 3);
+    assert!(images.iter().all(|image| bytes(image, &[0]) != [Some(1)]));
+    rig.call(Op::ZoneFinish { zone: ZoneId(0) }).0.unwrap();
+    assert_eq!(rig.read(1), Ok(0), "blank, where the first life had written");
 }
 
 #[test]

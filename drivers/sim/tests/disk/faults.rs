@@ -279,3 +279,21 @@ fn a_read_over_a_write_in_flight_mixes_old_and_new_blocks() {
     assert!(blocks.contains(&1) && blocks.contains(&2), "{blocks:?}");
     assert_eq!(rig.device.inflight(), 1);
 }
+
+#[test]
+fn each_request_has_its_own_latency() {
+    let mut rig = Rig::new(SimDisk::new(config(14)));
+    let taken: Vec<u64> = (0..200)
+        .map(|lba| {
+            let start = rig.now;
+            rig.read(lba).unwrap();
+            rig.now.0 - start.0
+        })
+        .collect();
+    // 4 KiB at 1 GB/s are 4,096 ns on top of 50 to 150 µs.
+    assert!(taken.iter().all(|ns| (54_096..=154_096).contains(ns)));
+    let distinct: BTreeSet<&u64> = taken.iter().collect();
+    assert!(distinct.len() > 190, "{} of 200", distinct.len());
+    let early = taken.iter().filter(|ns| **ns < 104_096).count();
+    assert!((70..=130).contains(&early), "uniform: {early} of 200 in the lower half");
+}
