@@ -322,15 +322,20 @@ impl Drive {
                 let mut draws = self.draws(TORN, number);
                 let stopped = self.medium.tear(*lba, buf, durable, &mut draws);
                 let Some((zone, pointer)) = stopped else { return };
-                for &slot in &self.writing {
-                    let behind = self.flights[slot as usize].as_mut().expect("it is in flight");
-                    if let Op::Write { lba: theirs, .. } = behind.request.op
-                        && theirs > *lba
-                        && self.medium.sequential_zone(theirs) == Some(zone)
-                    {
+                let (flights, medium) = (&mut self.flights, &self.medium);
+                self.writing.retain(|&slot| {
+                    let behind = flights[slot as usize].as_mut().expect("it is in flight");
+                    let is_stopped = match behind.request.op {
+                        Op::Write { lba: theirs, .. } => {
+                            theirs > *lba && medium.sequential_zone(theirs) == Some(zone)
+                        }
+                        _ => false,
+                    };
+                    if is_stopped {
                         behind.fate = Fate::Refused(Medium::refused_behind(pointer));
                     }
-                }
+                    !is_stopped
+                });
             }
             _ => {}
         }
