@@ -154,6 +154,9 @@ impl std::fmt::Debug for Spec {
 impl LeafSpec {
     fn parse(head: &str, text: &str) -> Result<LeafSpec, ArgError> {
         let Some(kind) = LEAVES.iter().find(|kind| kind.name == head) else {
+            if head.is_empty() {
+                return Err(ArgError::Missing { expected: "a kind or a path".into() });
+            }
             if !head.contains(['/', '.']) {
                 let names = || kinds().map(|(name, _)| name);
                 return Err(ArgError::UnknownKind {

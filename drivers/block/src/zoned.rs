@@ -24,10 +24,22 @@ pub(crate) const KIND: LayerKind = LayerKind {
     name: "zoned",
     summary: "a host-managed zoned disk over a conventional device",
     options: &[
-        OptionHelp { name: "zone", value: "256M", meaning: "from one zone's start to the next" },
-        OptionHelp { name: "cap", value: "256M", meaning: "writable bytes of a zone; all of it" },
-        OptionHelp { name: "conv", value: "0", meaning: "so many zones are conventional" },
-        OptionHelp { name: "open", value: "0", meaning: "zones open at once; 0 is no limit" },
+        OptionHelp { name: "zone", value: "256M", meaning: "size of a zone; 256M where absent" },
+        OptionHelp {
+            name: "cap",
+            value: "256M",
+            meaning: "writable bytes of a zone; all of it where absent",
+        },
+        OptionHelp {
+            name: "conv",
+            value: "0",
+            meaning: "so many zones are conventional; none where absent",
+        },
+        OptionHelp {
+            name: "open",
+            value: "0",
+            meaning: "zones open at once; 0, where absent too, is no limit",
+        },
     ],
     example: "zoned:zone=4M:open=8,memory:1G",
     parse: |args| {

@@ -255,7 +255,7 @@ pub fn nearest<'n>(written: &str, names: impl IntoIterator<Item = &'n str>) -> O
 }
 
 fn did_you_mean(hint: Option<&str>) -> String {
-    hint.map(|hint| format!(", did you mean `{hint}`?")).unwrap_or_default()
+    hint.map(|hint| format!(" (did you mean `{hint}`?)")).unwrap_or_default()
 }
 
 fn listed(known: &[OptionHelp]) -> String {
@@ -266,20 +266,27 @@ fn listed(known: &[OptionHelp]) -> String {
     format!("its options are {}", names.join(", "))
 }
 
-/// Levenshtein's distance: how many letters to insert, drop or change.
+/// How many letters to insert, drop, change, or swap with their neighbour (the distance of
+/// Damerau and Levenshtein, each letter edited once).
 fn edits(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.iter().enumerate() {
-            let change = diagonal + usize::from(x != *y);
-            diagonal = row[j + 1];
-            row[j + 1] = change.min(diagonal + 1).min(row[j] + 1);
+    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
+    // rows[i][j]: from the first i letters of `a` to the first j of `b`.
+    let mut rows = vec![vec![0; b.len() + 1]; a.len() + 1];
+    for i in 0..=a.len() {
+        for j in 0..=b.len() {
+            rows[i][j] = match (i, j) {
+                (0, j) => j,
+                (i, 0) => i,
+                _ => {
+                    let change = rows[i - 1][j - 1] + usize::from(a[i - 1] != b[j - 1]);
+                    let step = change.min(rows[i - 1][j] + 1).min(rows[i][j - 1] + 1);
+                    let swapped = i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1];
+                    if swapped { step.min(rows[i - 2][j - 2] + 1) } else { step }
+                }
+            };
         }
     }
-    row[b.len()]
+    rows[a.len()][b.len()]
 }
 
 #[cfg(test)]
@@ -312,7 +319,9 @@ mod tests {
         let names = ["null", "memory", "file", "fault"];
         assert_eq!(nearest("memroy", names).as_deref(), Some("memory"));
         assert_eq!(nearest("fualt", names), Some("fault".into()));
+        assert_eq!(nearest("nul", names), Some("null".into()));
         assert_eq!(nearest("teapot", names), None);
+        assert_eq!((edits("eoi", "eio"), edits("", "abc"), edits("abc", "")), (1, 3, 3));
     }
 
     #[test]

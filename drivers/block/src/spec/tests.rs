@@ -29,7 +29,14 @@ fn a_bad_spec_says_what_is_wrong_and_where() {
         ("null:1T?block=4K:block=512", &["`block` is given twice"]),
         ("file:", &["expected a path"]),
         ("file:/x?threads=0", &["`threads=0`: expected a number from 1 to 64"]),
-        ("", &["unknown kind ``"]),
+        ("", &["expected a kind or a path"]),
+        ("delay:8ms,", &["stage 2", "expected a kind or a path"]),
+        ("delay:8ms", &["is a layer", "null, memory, file, uring, or a path"]),
+        ("delay:8parsecs,null:1T", &["stage 1", "expected a time as in 8ms, 2ms-10ms"]),
+        ("null:1T,delay:8ms", &["`1T,delay:8ms`: expected a size"]),
+        ("fault:eoi=1e-4,null:1T", &["unknown option `eoi`", "did you mean `eio`?"]),
+        ("zoned:4M,memory:1G", &["`4M` is not an option", "zone, cap, conv, open"]),
+        ("hdd:exos-x42,memory:1G", &["did you mean `exos-x24`?"]),
     ] {
         let why = why(text);
         for part in parts {
@@ -128,5 +135,19 @@ fn help_names_every_kind_and_option() {
     for leaf in LEAVES {
         assert!(help.contains(leaf.example) && help.contains(leaf.summary));
         assert!(leaf.options.iter().all(|o| help.contains(o.meaning)));
+    }
+}
+
+#[test]
+fn the_documentation_names_every_kind_and_option() {
+    let docs = include_str!("../../../../docs/DRIVERS.md");
+    let layers = LAYERS.iter().map(|k| (k.name, k.options));
+    for (name, options) in layers.chain(LEAVES.iter().map(|k| (k.name, k.options))) {
+        let line = docs.lines().find(|line| line.starts_with(&format!("| `{name}")));
+        assert!(line.is_some(), "{name} has a line");
+        for option in options {
+            let known = [format!("`{}`", option.name), format!("`{}=", option.name)];
+            assert!(known.iter().any(|k| docs.contains(k)), "{name}: {}", option.name);
+        }
     }
 }
