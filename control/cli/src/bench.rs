@@ -7,8 +7,6 @@
 
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, bail};
 use isotherm_host::OsEntropy;
@@ -204,7 +202,7 @@ impl BenchCommand {
                 .with_context(|| format!("can't write the results to {path}"))
         });
         let output = output.transpose()?;
-        let stop = stop_on_signals()?;
+        let stop = crate::stop::on_signal()?;
         let mut progress = Progress::new(line.progress);
         let report = isotherm_load::run(&parsed, &line.setup, &stop, &mut |sight| {
             progress.show(sight);
@@ -263,19 +261,6 @@ impl Line {
         }
         Ok(line)
     }
-}
-
-/// A flag that the first Ctrl-C raises. The second one ends the program.
-fn stop_on_signals() -> anyhow::Result<Arc<AtomicBool>> {
-    use signal_hook::consts::{SIGINT, SIGTERM};
-    let stop = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM] {
-        // In this order: the first signal finds the flag down, the second finds it up.
-        signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(&stop))?;
-        signal_hook::flag::register(signal, Arc::clone(&stop))?;
-    }
-    debug_assert!(!stop.load(Ordering::Relaxed));
-    Ok(stop)
 }
 
 /// What the results say, once more where people look; JSON carries it too.

@@ -7,8 +7,6 @@
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, ensure};
 use clap::ValueEnum;
@@ -17,7 +15,6 @@ use isotherm_fleet::{
 };
 use isotherm_host::HostClock;
 use isotherm_seam::{Clock, Nanos};
-use signal_hook::consts::{SIGINT, SIGTERM};
 
 /// Fewer reads of each disk do not show a bad region for certain.
 const READS_MIN: f64 = 400.0;
@@ -87,7 +84,7 @@ impl DemoCommand {
         };
         let plan = Plan::draw(&config);
         let load = LoadConfig::new(self.rate, Nanos::from_secs_f64(self.duration), seed);
-        let stop = stop_on_signal()?;
+        let stop = crate::stop::on_signal()?;
 
         let rig = match self.clock {
             ClockArg::Wall => {
@@ -175,16 +172,6 @@ impl DemoCommand {
             ExitCode::FAILURE
         })
     }
-}
-
-/// Set by the first Ctrl-C; the second ends the process where it stands.
-fn stop_on_signal() -> anyhow::Result<Arc<AtomicBool>> {
-    let stop = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM] {
-        signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(&stop))?;
-        signal_hook::flag::register(signal, Arc::clone(&stop))?;
-    }
-    Ok(stop)
 }
 
 /// Progress on standard error: a table drawn in place on a terminal, otherwise a line now and

@@ -7,6 +7,7 @@ mod bench;
 mod codec;
 mod demo;
 mod disks;
+mod stop;
 
 use std::process::ExitCode;
 
