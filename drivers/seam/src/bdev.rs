@@ -22,7 +22,8 @@
 //!    unreadable. A write is atomic per physical sector and not beyond.
 //! 7. **No overlap.** The caller has at most one write in flight over any block, and no read over
 //!    a block that is being written if it cares what it reads: such a read returns old or new
-//!    bytes for each logical block.
+//!    bytes for each logical block, or, where the page cache is between
+//!    ([`DeviceInfo::direct`] is `Some(false)`), any mix of them.
 //! 8. **Errors.** A failed read leaves the buffer unspecified. A failed write leaves its range
 //!    unknown: old, new or unreadable, per physical sector.
 //! 9. **Transfers are whole.** A driver continues a short transfer itself; success means all of it.

@@ -22,8 +22,9 @@ pub enum Due {
 
 /// What a core sleeps on. One per core; never shared.
 ///
-/// Whoever drives devices polls them, and parks when a poll found nothing. A device whose
-/// completions come from elsewhere (a ring, a helper thread) makes its core's `park` return.
+/// Whoever drives devices parks when every one of them says [`Due::Event`], [`Due::Idle`] or a
+/// time that lies ahead; it need not have polled since it submitted. A device whose completions
+/// come from elsewhere (a ring, a helper thread) makes its core's `park` return.
 pub trait Park {
     /// Hands pending submissions to the kernel, then sleeps until a device event, an
     /// [`Unpark::unpark`], or `until`, whichever is first. Returns at once if one of them has
