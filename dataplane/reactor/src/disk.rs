@@ -12,10 +12,10 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use isotherm_seam::{
-    BlockDevice, Completion, DeviceInfo, DiskId, Geometry, IoBuf, IoError, Lba, Op, Persist, ZoneId,
+    BlockDevice, DeviceInfo, DiskId, Geometry, IoBuf, IoError, Lba, Op, Persist, ZoneId,
 };
 
-use crate::port::Port;
+use crate::port::{Answer, Port};
 
 /// A disk of this core. Clones are handles to the same disk.
 #[derive(Clone)]
@@ -119,12 +119,12 @@ const FETCHED: u32 = u32::MAX;
 
 impl Io {
     #[inline]
-    fn poll(&mut self, cx: &Context<'_>) -> Poll<Completion> {
+    fn poll(&mut self, cx: &Context<'_>) -> Poll<Answer> {
         assert!(self.slot != FETCHED, "polled after it was done");
         match self.port.finish(self.slot, cx) {
-            Some(completion) => {
+            Some(answer) => {
                 self.slot = FETCHED;
-                Poll::Ready(completion)
+                Poll::Ready(answer)
             }
             None => Poll::Pending,
         }
@@ -148,7 +148,7 @@ impl Future for Transfer {
 
     #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.0.poll(cx).map(|done| (done.result, done.buf.expect("it was given one")))
+        self.0.poll(cx).map(|(result, buf)| (result, buf.expect("it was given one")))
     }
 }
 
@@ -161,6 +161,6 @@ impl Future for Command {
 
     #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.0.poll(cx).map(|done| done.result)
+        self.0.poll(cx).map(|(result, _)| result)
     }
 }

@@ -11,7 +11,8 @@ use std::rc::Rc;
 use std::task::Context;
 
 use isotherm_seam::{
-    BlockDevice, Completion, DeviceInfo, DiskId, Due, Geometry, IoError, Mono, Op, Request, Tag,
+    BlockDevice, Completion, DeviceInfo, DiskId, Due, Geometry, IoBuf, IoError, Mono, Op, Request,
+    Tag,
 };
 
 use crate::core::Core;
@@ -31,22 +32,32 @@ struct State {
     device: Option<Box<dyn BlockDevice>>,
     slots: Vec<Slot>,
     free: Vec<u32>,
-    /// Slots of requests that the device has not taken yet.
-    waiting: VecDeque<u32>,
+    /// Requests that the device has not taken yet, with their slots.
+    waiting: VecDeque<(u32, Request)>,
     /// Requests in the device.
     inflight: u32,
 }
 
-enum Slot {
+/// One request. Flat rather than an enum with contents: what changes with each step is a byte
+/// and a few words, and nothing of it is moved about.
+struct Slot {
+    phase: Phase,
+    wake: Option<WakeRef>,
+    answer: Option<Answer>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Phase {
     Free,
-    Waiting(Request, Option<WakeRef>),
-    /// Given up before the device took it.
-    Withdrawn,
-    InFlight(Option<WakeRef>),
+    Waiting,
+    InFlight,
     /// In the device, and nobody waits for it.
     Orphaned,
-    Done(Completion),
+    Done,
 }
+
+/// How a request went, with its buffer.
+pub(crate) type Answer = (Result<(), IoError>, Option<IoBuf>);
 
 impl Port {
     pub(crate) fn new(core: &Rc<Core>, id: DiskId, device: Box<dyn BlockDevice>) -> Port {
@@ -68,79 +79,75 @@ impl Port {
     pub(crate) fn start(&self, op: Op) -> u32 {
         let now = self.core.now.get();
         let state = &mut *self.state.borrow_mut();
-        let slot = match state.free.pop() {
-            Some(slot) => slot,
+        let index = match state.free.pop() {
+            Some(index) => index,
             None => {
-                state.slots.push(Slot::Free);
+                state.slots.push(Slot { phase: Phase::Free, wake: None, answer: None });
                 (state.slots.len() - 1) as u32
             }
         };
-        let request = Request { tag: Tag(u64::from(slot)), op };
-        state.slots[slot as usize] = match state.device.as_mut() {
-            None => Slot::Done(request.complete(Err(IoError::Gone))),
-            Some(device) if state.waiting.is_empty() => match device.submit(now, request) {
-                Ok(()) => {
-                    state.inflight += 1;
-                    Slot::InFlight(None)
-                }
-                Err(request) => {
-                    state.waiting.push_back(slot);
-                    Slot::Waiting(request, None)
-                }
-            },
-            Some(_) => {
-                state.waiting.push_back(slot);
-                Slot::Waiting(request, None)
+        let slot = &mut state.slots[index as usize];
+        let request = Request { tag: Tag(u64::from(index)), op };
+        let refused = match state.device.as_mut() {
+            None => {
+                let completion = request.complete(Err(IoError::Gone));
+                slot.answer = Some((completion.result, completion.buf));
+                slot.phase = Phase::Done;
+                return index;
             }
+            Some(device) if state.waiting.is_empty() => device.submit(now, request).err(),
+            Some(_) => Some(request),
         };
-        slot
+        match refused {
+            None => {
+                state.inflight += 1;
+                slot.phase = Phase::InFlight;
+            }
+            Some(request) => {
+                slot.phase = Phase::Waiting;
+                state.waiting.push_back((index, request));
+            }
+        }
+        index
     }
 
     /// The answer, if it is there; otherwise who is woken when it comes is replaced.
     #[inline]
-    pub(crate) fn finish(&self, slot: u32, cx: &Context<'_>) -> Option<Completion> {
+    pub(crate) fn finish(&self, index: u32, cx: &Context<'_>) -> Option<Answer> {
         let mut state = self.state.borrow_mut();
-        let entry = &mut state.slots[slot as usize];
-        let replaced = match entry {
-            Slot::Done(_) => {
-                let Slot::Done(completion) = std::mem::replace(entry, Slot::Free) else {
-                    unreachable!("just matched");
-                };
-                state.free.push(slot);
-                return Some(completion);
-            }
-            Slot::Waiting(_, wake) | Slot::InFlight(wake) => {
-                wake.replace(self.core.tasks.wake_ref(cx))
-            }
-            Slot::Free | Slot::Withdrawn | Slot::Orphaned => {
-                unreachable!("a slot that somebody waits for")
-            }
-        };
+        let slot = &mut state.slots[index as usize];
+        if slot.phase == Phase::Done {
+            slot.phase = Phase::Free;
+            let answer = slot.answer.take();
+            state.free.push(index);
+            return answer;
+        }
+        let replaced = slot.wake.replace(self.core.tasks.wake_ref(cx));
         drop(state);
         drop(replaced);
         None
     }
 
     /// Nobody waits for it any more. A request that the device has not taken is taken back.
-    pub(crate) fn abandon(&self, slot: u32) {
+    pub(crate) fn abandon(&self, index: u32) {
         let mut state = self.state.borrow_mut();
-        let entry = &mut state.slots[slot as usize];
-        let next = match entry {
-            Slot::Waiting(..) => Slot::Withdrawn,
-            Slot::InFlight(_) => Slot::Orphaned,
-            Slot::Done(_) => Slot::Free,
-            Slot::Free | Slot::Withdrawn | Slot::Orphaned => {
-                unreachable!("a slot that somebody waited for")
+        let slot = &mut state.slots[index as usize];
+        let wake = slot.wake.take();
+        let answer = slot.answer.take();
+        let mut request = None;
+        if slot.phase == Phase::InFlight {
+            slot.phase = Phase::Orphaned;
+        } else {
+            if slot.phase == Phase::Waiting {
+                let at = state.waiting.iter().position(|(waiting, _)| *waiting == index);
+                request = state.waiting.remove(at.expect("a slot that waits is in the queue"));
             }
-        };
-        let is_free = matches!(next, Slot::Free);
-        let last = std::mem::replace(entry, next);
-        if is_free {
-            state.free.push(slot);
+            state.slots[index as usize].phase = Phase::Free;
+            state.free.push(index);
         }
         drop(state);
-        // Out of the borrow: it may hold a waker.
-        drop(last);
+        // Out of the borrow: what is dropped may hold anything.
+        drop((wake, answer, request));
     }
 
     /// Takes what has completed, and lets waiting requests in. Returns how many completed.
@@ -157,12 +164,13 @@ impl Port {
             completed = device.poll(now, done);
             assert_eq!(completed, done.len(), "a device reports what it appends");
             state.inflight -= completed as u32;
-            for completion in done.drain(..) {
-                let slot = completion.tag.0 as usize;
-                match std::mem::replace(&mut state.slots[slot], Slot::Free) {
-                    Slot::InFlight(wake) => {
-                        state.slots[slot] = Slot::Done(completion);
-                        match wake {
+            for Completion { tag, buf, result } in done.drain(..) {
+                let slot = &mut state.slots[tag.0 as usize];
+                match slot.phase {
+                    Phase::InFlight => {
+                        slot.phase = Phase::Done;
+                        slot.answer = Some((result, buf));
+                        match slot.wake.take() {
                             Some(WakeRef::Local(task)) => self.core.tasks.wake(task),
                             Some(foreigner) => foreign.push(foreigner),
                             // It has not been polled yet, and will find the answer.
@@ -170,32 +178,23 @@ impl Port {
                         }
                     }
                     // The buffer goes back to its pool.
-                    Slot::Orphaned => state.free.push(slot as u32),
-                    Slot::Free | Slot::Waiting(..) | Slot::Withdrawn | Slot::Done(_) => {
+                    Phase::Orphaned => {
+                        slot.phase = Phase::Free;
+                        state.free.push(tag.0 as u32);
+                    }
+                    Phase::Free | Phase::Waiting | Phase::Done => {
                         panic!("disk {} completed a request that it was not given", self.id.0)
                     }
                 }
             }
         }
-        while let Some(&slot) = state.waiting.front() {
-            let entry = &mut state.slots[slot as usize];
-            match std::mem::replace(entry, Slot::Free) {
-                Slot::Withdrawn => state.free.push(slot),
-                Slot::Waiting(request, wake) => match device.submit(now, request) {
-                    Ok(()) => {
-                        *entry = Slot::InFlight(wake);
-                        state.inflight += 1;
-                    }
-                    Err(request) => {
-                        *entry = Slot::Waiting(request, wake);
-                        break;
-                    }
-                },
-                Slot::Free | Slot::InFlight(_) | Slot::Orphaned | Slot::Done(_) => {
-                    unreachable!("a slot in the queue waits, or did")
-                }
+        while let Some((index, request)) = state.waiting.pop_front() {
+            if let Err(request) = device.submit(now, request) {
+                state.waiting.push_front((index, request));
+                break;
             }
-            state.waiting.pop_front();
+            state.slots[index as usize].phase = Phase::InFlight;
+            state.inflight += 1;
         }
         completed
     }

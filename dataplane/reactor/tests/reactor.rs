@@ -244,6 +244,23 @@ fn a_time_out_drops_what_takes_too_long() {
         assert_eq!(handle.timeout(Nanos(100), slow).await, Err(Elapsed));
     });
     assert_eq!((clock.mono(), dropped.get()), (Mono(150), 1));
+    assert_eq!(reactor.due(), Due::Idle, "sleeps that were dropped are not waited for");
+}
+
+#[test]
+fn a_core_is_due_when_its_first_disk_or_timer_is() {
+    let (mut reactor, _) = reactor();
+    let (pool, disk) = (pool(), reactor.attach(Box::new(disk(8))));
+    let read = disk.read(Lba(1), pool.alloc(4096).unwrap());
+    assert_eq!(reactor.due(), Due::At(Mono(100)));
+    for (length, due) in [(500, 100), (30, 30)] {
+        let sleep = reactor.handle().sleep(Nanos(length));
+        reactor.spawn("sleeper", sleep);
+        reactor.turn();
+        assert_eq!(reactor.due(), Due::At(Mono(due)));
+    }
+    drop(read);
+    assert_eq!(reactor.due(), Due::At(Mono(30)), "what the device has taken runs on");
 }
 
 // Disks.
