@@ -33,6 +33,7 @@ const HOUSE: &[Room] = &[
     island("host", 1),
     room("sim", 1),
     room("workload", 1),
+    room("store", 2),
     room("heat", 2),
     room("load", 5),
     room("fleet", 5),
