@@ -1,0 +1,5 @@
+//! Where each shard is.
+
+mod table;
+
+pub use table::Table;
