@@ -6,7 +6,11 @@
 //! without touching the bytes again.
 
 use crate::descriptor::Descriptor;
+use crate::kernel::Outputs;
+use crate::matrix::Matrix;
+use crate::program::Pass;
 use crc_fast::{CrcAlgorithm, Digest};
+use std::ops::Range;
 
 /// Bytes of a cell behind one checksum; the last chunk of a cell may be shorter.
 pub const CHUNK_BYTES: usize = 64 << 10;
@@ -22,6 +26,38 @@ pub fn crc32c(bytes: &[u8]) -> u32 {
 pub fn combine(a: u32, b: u32, b_bytes: u64) -> u32 {
     // Appending n bytes multiplies the register of `a` by x^8n modulo the polynomial.
     times(a, power_of_x(8 * u128::from(b_bytes))) ^ b
+}
+
+/// Takes `bytes` into a CRC register: the checksum before its last inversion, all ones before
+/// the first byte.
+pub(crate) fn take(register: u32, bytes: &[u8]) -> u32 {
+    if bytes.is_empty() {
+        return register;
+    }
+    let mut digest = Digest::new_with_init_state(CrcAlgorithm::Crc32Iscsi, register.into());
+    digest.update(bytes);
+    digest.get_state() as u32
+}
+
+/// The CRC registers of a stripe's cells.
+pub(crate) struct Registers<'a> {
+    pub(crate) data: &'a mut [u32],
+    pub(crate) parity: &'a mut [u32],
+}
+
+impl Registers<'_> {
+    /// Takes in `columns` of the multiplied outputs of `pass`.
+    pub(crate) fn take_outputs(
+        &mut self,
+        pass: &Pass,
+        outputs: &mut (impl Outputs + ?Sized),
+        columns: Range<usize>,
+    ) {
+        for &output in &pass.outputs()[usize::from(pass.has_plain())..] {
+            let register = &mut self.parity[usize::from(output)];
+            *register = take(*register, &outputs.cell_mut(output.into())[columns.clone()]);
+        }
+    }
 }
 
 /// The reflected polynomial: bit 31 is x^0.
@@ -41,7 +77,7 @@ const fn times(a: u32, mut b: u32) -> u32 {
 }
 
 /// x^exponent modulo the polynomial.
-const fn power_of_x(mut exponent: u128) -> u32 {
+pub(crate) const fn power_of_x(mut exponent: u128) -> u32 {
     let (mut power, mut square) = (1 << 31, 1 << 30);
     while exponent != 0 {
         if exponent & 1 == 1 {
@@ -66,8 +102,10 @@ pub struct Checksums {
     chunks_per_cell: usize,
     /// By cell, then chunk.
     chunks: Vec<u32>,
-    /// The chunk under way in each cell.
-    running: Vec<Digest>,
+    /// The register of the chunk under way in each cell.
+    running: Vec<u32>,
+    /// The checksums of zeros: as many as a whole chunk has bytes, and as the last one.
+    zeros: [u32; 2],
 }
 
 impl std::fmt::Debug for Checksums {
@@ -87,7 +125,9 @@ impl Checksums {
             data_cells: descriptor.scheme().data_cells(),
             chunks_per_cell,
             chunks: vec![0; cells * chunks_per_cell],
-            running: vec![Digest::new(CrcAlgorithm::Crc32Iscsi); cells],
+            running: vec![u32::MAX; cells],
+            zeros: [CHUNK_BYTES, cell_bytes - (chunks_per_cell - 1) * CHUNK_BYTES]
+                .map(|bytes| !times(u32::MAX, power_of_x(8 * bytes as u128))),
         }
     }
 
@@ -139,22 +179,66 @@ impl Checksums {
             && self.cell_bytes == descriptor.cell_bytes()
     }
 
+    /// Where the chunk ends that `column` is in.
+    pub(crate) fn chunk_end(&self, column: usize) -> usize {
+        self.cell_bytes.min((column / CHUNK_BYTES + 1) * CHUNK_BYTES)
+    }
+
+    /// The registers of all cells, which stand at `column`; each cell is taken in from its first
+    /// byte to its last.
+    pub(crate) fn registers(&mut self, column: usize) -> Registers<'_> {
+        if column.is_multiple_of(CHUNK_BYTES) {
+            self.running.fill(u32::MAX);
+        }
+        let (data, parity) = self.running.split_at_mut(self.data_cells);
+        Registers { data, parity }
+    }
+
+    /// Says that all registers stand at `column`; if that ends a chunk, its checksums are
+    /// written down.
+    pub(crate) fn advance(&mut self, column: usize) {
+        if column.is_multiple_of(CHUNK_BYTES) || column == self.cell_bytes {
+            let chunk = (column - 1) / CHUNK_BYTES;
+            for (cell, register) in self.running.iter().enumerate() {
+                self.chunks[cell * self.chunks_per_cell + chunk] = !register;
+            }
+        }
+    }
+
+    /// Writes the checksums of the plain parity cells for the chunk that ends at `column`, if
+    /// one does: the sum of cells has the sum of their checksums, but for what the inversions
+    /// add, which is the checksum of as many zeros. What they ought to be, that is: a parity
+    /// cell that was stored wrong does not get a checksum to fit.
+    pub(crate) fn derive_plain(&mut self, matrix: &Matrix, column: usize) {
+        if !column.is_multiple_of(CHUNK_BYTES) && column != self.cell_bytes {
+            return;
+        }
+        let chunk = (column - 1) / CHUNK_BYTES;
+        let zeros = self.zeros[usize::from(column == self.cell_bytes)];
+        for parity in (0..matrix.rows()).filter(|&row| matrix.is_plain(row)) {
+            let mut sum = zeros;
+            for (cell, _) in matrix.row(parity).iter().enumerate().filter(|(_, c)| **c == 1) {
+                sum ^= self.chunks[cell * self.chunks_per_cell + chunk] ^ zeros;
+            }
+            self.chunks[(self.data_cells + parity) * self.chunks_per_cell + chunk] = sum;
+        }
+    }
+
     /// Takes in the next bytes of a cell, `bytes` being those from `column` on; each cell is
     /// taken in from its first byte to its last.
+    #[cfg(any(test, feature = "bench"))]
     pub(crate) fn update(&mut self, cell: usize, mut column: usize, mut bytes: &[u8]) {
-        let running = &mut self.running[cell];
         while !bytes.is_empty() {
             if column.is_multiple_of(CHUNK_BYTES) {
-                running.reset();
+                self.running[cell] = u32::MAX;
             }
-            let chunk = column / CHUNK_BYTES;
-            let end = self.cell_bytes.min((chunk + 1) * CHUNK_BYTES);
+            let (chunk, end) = (column / CHUNK_BYTES, self.chunk_end(column));
             let (now, later) = bytes.split_at(bytes.len().min(end - column));
-            running.update(now);
+            self.running[cell] = take(self.running[cell], now);
             column += now.len();
             bytes = later;
             if column == end {
-                self.chunks[cell * self.chunks_per_cell + chunk] = running.finalize() as u32;
+                self.chunks[cell * self.chunks_per_cell + chunk] = !self.running[cell];
             }
         }
     }

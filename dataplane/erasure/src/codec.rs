@@ -6,7 +6,7 @@
 //! on, so that a large stripe does not hold its core.
 
 use crate::cells::CellSet;
-use crate::checksum::Checksums;
+use crate::checksum::{Checksums, take};
 use crate::descriptor::{Descriptor, Scheme};
 use crate::error::{CodecError, ReconstructError, ShapeError, VerifyError};
 use crate::kernel::{Kernel, Outputs, Scratch, Sources};
@@ -112,9 +112,6 @@ const STEP_NS: f64 = 80_000.0;
 const MEMORY_BYTES_PER_NS: f64 = 4.0;
 /// Bytes of stripe that the Leopard code handles in a nanosecond.
 const LEOPARD_BYTES_PER_NS: f64 = 1.0;
-/// Bytes of a stripe that are encoded and then checksummed before the next ones: they should
-/// still be in the second-level cache.
-const FUSE_BYTES: usize = 256 << 10;
 /// Bytes of each parity cell that are verified at a time.
 const VERIFY_BYTES: usize = 4096;
 
@@ -401,17 +398,27 @@ impl Codec {
         sums: &mut Checksums,
         columns: Range<usize>,
     ) {
-        let cells = data.len() + parity.len();
-        let block = (FUSE_BYTES / cells).next_power_of_two().clamp(1024, 64 << 10);
+        let stream = self.streams();
         let mut start = columns.start;
         while start < columns.end {
-            let end = columns.end.min(start + block);
-            self.encode_columns(data, parity, start..end, false);
-            for (cell, bytes) in data.iter().enumerate() {
-                sums.update(cell, start, &bytes[start..end]);
-            }
-            for (cell, bytes) in parity.iter().enumerate() {
-                sums.update(data.len() + cell, start, &bytes[start..end]);
+            let end = columns.end.min(sums.chunk_end(start));
+            let mut registers = sums.registers(start);
+            match &mut self.engine {
+                Engine::Matrix(engine) => {
+                    engine.encode.run_summed(data, parity, start..end, stream, &mut registers);
+                    sums.advance(end);
+                    sums.derive_plain(&engine.matrix, end);
+                }
+                Engine::Leopard(_) => {
+                    self.encode_columns(data, parity, start..end, false);
+                    for (register, cell) in registers.data.iter_mut().zip(data) {
+                        *register = take(*register, &cell[start..end]);
+                    }
+                    for (register, cell) in registers.parity.iter_mut().zip(&*parity) {
+                        *register = take(*register, &cell[start..end]);
+                    }
+                    sums.advance(end);
+                }
             }
             start = end;
         }

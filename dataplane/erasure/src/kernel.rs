@@ -8,6 +8,7 @@
 
 #![allow(unsafe_code, reason = "SIMD kernels take raw pointers and need CPU features")]
 
+use crate::checksum::{self, Registers};
 use crate::codec::Lost;
 use crate::field::{AFFINE, NIBBLES};
 use crate::program::Pass;
@@ -25,6 +26,8 @@ mod lanes;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 mod scalar;
+#[cfg(target_arch = "x86_64")]
+mod summed;
 
 /// Multiplied rows of one pass at most: what the register files hold.
 pub(crate) const ROWS_MAX: usize = 8;
@@ -151,44 +154,152 @@ impl Kernel {
             self.passes().map_or(0, |(_, bytes)| (columns.end - columns.start) / bytes * bytes);
         let bulk = columns.start..columns.start + vectors;
         if let (Some((passes, vector_bytes)), false) = (self.passes(), bulk.is_empty()) {
-            assert!(self.is_available(), "this processor has no {}", self.name());
             let rows = pass.multiplied_rows();
-            assert_eq!(
-                pass.table().len(),
-                pass.sources().len() * rows * self.coefficient_words(),
-                "a pass runs on the kernel it was compiled for"
-            );
-            let mut cells = [const { MaybeUninit::<*const u8>::uninit() }; SOURCES_MAX];
-            for (slot, &source) in cells[..pass.sources().len()].iter_mut().zip(pass.sources()) {
-                slot.write(sources.cell(source.into())[..bulk.end].as_ptr());
-            }
-            let mut written = [const { MaybeUninit::<*mut u8>::uninit() }; ROWS_MAX + 1];
-            let mut aligned = true;
-            for (slot, &output) in written.iter_mut().zip(pass.outputs()) {
-                let output = outputs.cell_mut(output.into())[..bulk.end].as_mut_ptr();
-                aligned &= (output as usize + bulk.start).is_multiple_of(vector_bytes);
-                slot.write(output);
-            }
-            let raw = Raw {
-                cells: cells.as_ptr().cast(),
-                sources: pass.sources().len(),
-                plain_sources: pass.plain_sources(),
-                outputs: written.as_ptr().cast(),
-                folded: pass.folded(),
-                table: pass.table().as_ptr(),
-                accumulate,
-            };
-            let stream = stream && aligned && !accumulate;
-            let instance = passes[usize::from(stream)][usize::from(pass.has_plain())][rows];
-            // SAFETY: the processor has the features; every cell is at least `bulk.end` long;
-            // outputs are distinct cells, each borrowed exclusively through `outputs` and none
-            // of them a source, which `sources` borrows; `bulk` is a whole number of vectors;
-            // streamed outputs are aligned.
-            unsafe { instance(&raw, bulk.start, bulk.end) }
+            self.with_raw(pass, sources, outputs, &bulk, vector_bytes, |raw, aligned| {
+                let raw = Raw { accumulate, ..raw };
+                let stream = stream && aligned && !accumulate;
+                let instance = passes[usize::from(stream)][usize::from(pass.has_plain())][rows];
+                // SAFETY: `with_raw` vouches for the processor, the cells and the alignment of
+                // streamed outputs; `bulk` is a whole number of vectors.
+                unsafe { instance(&raw, bulk.start, bulk.end) }
+            });
         }
         if bulk.end < columns.end {
             scalar::pass(pass, sources, outputs, bulk.end..columns.end, accumulate);
         }
+    }
+
+    /// Computes `pass` as [`run`](Kernel::run) does, and takes `columns` of each source and each
+    /// multiplied output into its CRC register. With `stream`, as `run`.
+    ///
+    /// # Panics
+    /// As `run`; or if a cell of the pass has no register.
+    pub(crate) fn run_summed(
+        self,
+        pass: &Pass,
+        sources: &(impl Sources + ?Sized),
+        outputs: &mut (impl Outputs + ?Sized),
+        columns: Range<usize>,
+        stream: bool,
+        registers: &mut Registers<'_>,
+    ) {
+        let bulk = self.run_summed_bulk(pass, sources, outputs, &columns, stream, registers);
+        let rest = columns.start + bulk..columns.end;
+        self.run(pass, sources, outputs, rest.clone(), false, false);
+        for &source in pass.sources() {
+            let register = &mut registers.data[usize::from(source)];
+            *register = checksum::take(*register, &sources.cell(source.into())[rest.clone()]);
+        }
+        registers.take_outputs(pass, outputs, rest);
+    }
+
+    /// Whether the kernel takes checksums in the loop that multiplies.
+    pub(crate) fn sums(self) -> bool {
+        #[cfg(target_arch = "x86_64")]
+        {
+            self == Kernel::Avx512Gfni && summed::is_available()
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        {
+            false
+        }
+    }
+
+    /// The part of [`run_summed`](Kernel::run_summed) that is done in one loop; the bytes of it.
+    #[cfg(target_arch = "x86_64")]
+    fn run_summed_bulk(
+        self,
+        pass: &Pass,
+        sources: &(impl Sources + ?Sized),
+        outputs: &mut (impl Outputs + ?Sized),
+        columns: &Range<usize>,
+        stream: bool,
+        registers: &mut Registers<'_>,
+    ) -> usize {
+        let bytes = columns.len() / summed::STEP_BYTES * summed::STEP_BYTES;
+        if !self.sums() || bytes == 0 {
+            return 0;
+        }
+        let bulk = columns.start..columns.start + bytes;
+        let (read, rows) = (pass.sources().len(), pass.multiplied_rows());
+        let multiplied = &pass.outputs()[usize::from(pass.has_plain())..];
+        let mut sums = [0; SOURCES_MAX + ROWS_MAX];
+        for (sum, &source) in sums.iter_mut().zip(pass.sources()) {
+            *sum = registers.data[usize::from(source)];
+        }
+        for (sum, &output) in sums[read..].iter_mut().zip(multiplied) {
+            *sum = registers.parity[usize::from(output)];
+        }
+        self.with_raw(pass, sources, outputs, &bulk, 64, |raw, aligned| {
+            let stream = usize::from(stream && aligned);
+            let instance = summed::PASSES[stream][usize::from(pass.has_plain())][rows];
+            // SAFETY: `with_raw` vouches for the processor, the cells and the alignment of
+            // streamed outputs, and `sums` for what else the loop needs; `bulk` is whole steps.
+            unsafe { instance(&raw, &mut sums[..read + rows], bulk.start, bulk.end) }
+        });
+        for (sum, &source) in sums.iter().zip(pass.sources()) {
+            registers.data[usize::from(source)] = *sum;
+        }
+        for (sum, &output) in sums[read..].iter().zip(multiplied) {
+            registers.parity[usize::from(output)] = *sum;
+        }
+        bytes
+    }
+
+    #[cfg(not(target_arch = "x86_64"))]
+    fn run_summed_bulk(
+        self,
+        _: &Pass,
+        _: &(impl Sources + ?Sized),
+        _: &mut (impl Outputs + ?Sized),
+        _: &Range<usize>,
+        _: bool,
+        _: &mut Registers<'_>,
+    ) -> usize {
+        0
+    }
+
+    /// Calls `f` with the pass in the form that SIMD kernels take, and whether every output is
+    /// aligned to `vector_bytes` at the start of `columns`. During the call the processor has
+    /// the kernel's features; every cell is at least as long as the end of `columns`; outputs
+    /// are distinct cells, each borrowed exclusively through `outputs`, and none is a source, as
+    /// `sources` borrows those.
+    fn with_raw(
+        self,
+        pass: &Pass,
+        sources: &(impl Sources + ?Sized),
+        outputs: &mut (impl Outputs + ?Sized),
+        columns: &Range<usize>,
+        vector_bytes: usize,
+        f: impl FnOnce(Raw, bool),
+    ) {
+        assert!(self.is_available(), "this processor has no {}", self.name());
+        assert_eq!(
+            pass.table().len(),
+            pass.sources().len() * pass.multiplied_rows() * self.coefficient_words(),
+            "a pass runs on the kernel it was compiled for"
+        );
+        let mut cells = [const { MaybeUninit::<*const u8>::uninit() }; SOURCES_MAX];
+        for (slot, &source) in cells[..pass.sources().len()].iter_mut().zip(pass.sources()) {
+            slot.write(sources.cell(source.into())[..columns.end].as_ptr());
+        }
+        let mut written = [const { MaybeUninit::<*mut u8>::uninit() }; ROWS_MAX + 1];
+        let mut aligned = true;
+        for (slot, &output) in written.iter_mut().zip(pass.outputs()) {
+            let output = outputs.cell_mut(output.into())[..columns.end].as_mut_ptr();
+            aligned &= (output as usize + columns.start).is_multiple_of(vector_bytes);
+            slot.write(output);
+        }
+        let raw = Raw {
+            cells: cells.as_ptr().cast(),
+            sources: pass.sources().len(),
+            plain_sources: pass.plain_sources(),
+            outputs: written.as_ptr().cast(),
+            folded: pass.folded(),
+            table: pass.table().as_ptr(),
+            accumulate: false,
+        };
+        f(raw, aligned);
     }
 
     /// The kernel's compiled passes and the bytes of its vectors; none for the scalar one.

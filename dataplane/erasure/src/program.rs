@@ -4,6 +4,7 @@
 //! plain: they need no multiplication, and each pass computes one of them beside up to eight
 //! multiplied rows, so that every source is loaded once for all.
 
+use crate::checksum::Registers;
 use crate::kernel::{Kernel, Outputs, ROWS_MAX, SOURCES_MAX, Sources};
 use std::ops::Range;
 
@@ -261,20 +262,48 @@ impl Program {
         stream: bool,
     ) {
         let passes = self.passes();
-        // Several passes read the same sources: block by block, from the cache.
-        let block = if passes.len() <= 1 {
-            columns.len()
-        } else {
-            let cells = passes.iter().map(|pass| pass.sources.len()).max().unwrap_or(1).max(1);
-            (BLOCK_BYTES / cells).next_power_of_two().max(1024)
-        };
-        let mut start = columns.start;
-        while start < columns.end {
-            let end = columns.end.min(start + block);
+        let block = if passes.len() <= 1 { columns.len() } else { self.block_bytes() };
+        for columns in blocks(columns, block) {
             for pass in passes {
-                self.kernel.run(pass, sources, outputs, start..end, accumulate, stream);
+                self.kernel.run(pass, sources, outputs, columns.clone(), accumulate, stream);
             }
-            start = end;
         }
     }
+
+    /// Computes every output over `columns` and takes those columns of every source and of every
+    /// multiplied output into their registers. The first pass must read every source.
+    pub(crate) fn run_summed(
+        &self,
+        sources: &(impl Sources + ?Sized),
+        outputs: &mut (impl Outputs + ?Sized),
+        columns: Range<usize>,
+        stream: bool,
+        registers: &mut Registers<'_>,
+    ) {
+        let (first, others) = self.passes().split_first().expect("a code has parity");
+        assert_eq!(first.sources.len(), registers.data.len(), "the first pass reads all data");
+        let in_one_loop = others.is_empty() && self.kernel.sums();
+        let block = if in_one_loop { columns.len() } else { self.block_bytes() };
+        for columns in blocks(columns, block) {
+            let kernel = self.kernel;
+            kernel.run_summed(first, sources, outputs, columns.clone(), stream, registers);
+            for pass in others {
+                kernel.run(pass, sources, outputs, columns.clone(), false, false);
+                registers.take_outputs(pass, outputs, columns.clone());
+            }
+        }
+    }
+
+    /// Columns after which what was read first is still in the second-level cache: where the
+    /// same sources are read more than once, they are worked on block by block.
+    fn block_bytes(&self) -> usize {
+        let cells = self.passes().iter().map(|pass| pass.sources.len()).max().unwrap_or(1).max(1);
+        (BLOCK_BYTES / cells).next_power_of_two().max(1024)
+    }
+}
+
+/// Cuts `columns` into blocks.
+fn blocks(columns: Range<usize>, block_bytes: usize) -> impl Iterator<Item = Range<usize>> {
+    let end = columns.end;
+    columns.step_by(block_bytes.max(1)).map(move |start| start..end.min(start + block_bytes))
 }

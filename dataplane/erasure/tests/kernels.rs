@@ -3,8 +3,8 @@
 mod support;
 
 use isotherm_erasure::{
-    Checksums, Codec, Cursor, Descriptor, Kernel, Lost, Options, Progress, Residency, VerifyError,
-    crc32c,
+    CHUNK_BYTES, Checksums, Codec, Cursor, Descriptor, Kernel, Lost, Options, Progress, Residency,
+    VerifyError, crc32c,
 };
 use support::{Random, codec, stripe};
 
@@ -112,6 +112,52 @@ fn streamed_stores_write_the_same_bytes() {
                 memory[start..].chunks_exact_mut(cell_bytes).take(scheme.parity_cells()).collect();
             codec.encode(&data, &mut parity).unwrap();
             assert!(parity.iter().eq(&cells[scheme.data_cells()..]), "{text} on {kernel}");
+        }
+    }
+}
+
+/// In whole steps of the loop that does both, in less than one, and across chunks of checksums.
+#[test]
+fn checksums_taken_on_the_way_are_those_of_the_bytes() {
+    let seed = 77;
+    println!("seed {seed}");
+    let mut random = Random(seed);
+    for text in SCHEMES.into_iter().chain(["8+3", "32+8", "21+5", "30+6", "2+1"]) {
+        let mut lengths = vec![1, 255, 256, 257, 512, 4096, 4096 + 64, CHUNK_BYTES + 3];
+        lengths.extend((0..4).map(|_| 1 + random.below(3000)));
+        if text == "10+4" {
+            lengths.extend([CHUNK_BYTES, 3 * CHUNK_BYTES, 2 * CHUNK_BYTES + 1000]);
+        }
+        for cell_bytes in lengths {
+            let fastest = Kernel::fastest();
+            let cells = stripe(&mut codec(text, cell_bytes, fastest), &mut random);
+            for kernel in Kernel::available() {
+                if kernel == Kernel::Scalar && cell_bytes > CHUNK_BYTES {
+                    continue;
+                }
+                for residency in [Residency::Cached, Residency::Cold] {
+                    let descriptor =
+                        Descriptor::new(text.parse().unwrap(), cell_bytes as u32).unwrap();
+                    let options = Options { kernel: Some(kernel), residency };
+                    let mut codec = Codec::with_options(descriptor, options).unwrap();
+                    let k = descriptor.scheme().data_cells();
+                    let data = Unaligned::new(&cells[..k], &mut random);
+                    let dirty = vec![vec![0x55; cell_bytes]; cells.len() - k];
+                    let mut parity = Unaligned::new(&dirty, &mut random);
+                    let mut sums = Checksums::new(&descriptor);
+                    for _ in 0..2 {
+                        let parity = &mut parity.cells_mut();
+                        codec.encode_with_checksums(&data.cells(), parity, &mut sums).unwrap();
+                    }
+                    let place = format!("{text} of {cell_bytes} on {kernel}, {residency:?}");
+                    assert!(parity.cells() == cells[k..], "{place}");
+                    assert!(parity.is_intact_around(), "{place}");
+                    for (cell, bytes) in cells.iter().enumerate() {
+                        let chunks = bytes.chunks(CHUNK_BYTES).map(crc32c);
+                        assert!(chunks.eq(sums.chunks(cell).iter().copied()), "{place}: {cell}");
+                    }
+                }
+            }
         }
     }
 }

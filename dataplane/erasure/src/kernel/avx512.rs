@@ -4,7 +4,7 @@ use super::lanes::{Lanes, passes};
 use std::arch::x86_64::*;
 
 #[derive(Clone, Copy)]
-pub(super) struct Zmm(__m512i);
+pub(super) struct Zmm(pub(super) __m512i);
 
 // SAFETY of every body below: `Lanes` asks the caller for the CPU features and the pointers.
 impl Lanes for Zmm {

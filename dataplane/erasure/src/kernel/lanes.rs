@@ -147,7 +147,13 @@ unsafe fn step<L: Lanes, const R: usize, const X: bool, const STREAM: bool, cons
 /// # Safety
 /// As [`step`], and sources `s` and `s + 1` exist.
 #[inline(always)]
-unsafe fn pair<L: Lanes, const R: usize, const X: bool, const STREAM: bool, const V: usize>(
+pub(super) unsafe fn pair<
+    L: Lanes,
+    const R: usize,
+    const X: bool,
+    const STREAM: bool,
+    const V: usize,
+>(
     raw: &Raw,
     s: usize,
     at: usize,
@@ -198,7 +204,13 @@ unsafe fn pair<L: Lanes, const R: usize, const X: bool, const STREAM: bool, cons
 /// # Safety
 /// As [`step`], and source `s` exists.
 #[inline(always)]
-unsafe fn single<L: Lanes, const R: usize, const X: bool, const STREAM: bool, const V: usize>(
+pub(super) unsafe fn single<
+    L: Lanes,
+    const R: usize,
+    const X: bool,
+    const STREAM: bool,
+    const V: usize,
+>(
     raw: &Raw,
     s: usize,
     at: usize,
@@ -250,7 +262,7 @@ unsafe fn source<L: Lanes, const STREAM: bool, const V: usize>(
 /// # Safety
 /// As [`step`]; if `STREAM`, `output + at` is aligned to a vector.
 #[inline(always)]
-unsafe fn put<L: Lanes, const STREAM: bool, const V: usize>(
+pub(super) unsafe fn put<L: Lanes, const STREAM: bool, const V: usize>(
     vectors: [L; V],
     output: *mut u8,
     at: usize,
