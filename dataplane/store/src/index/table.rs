@@ -252,21 +252,25 @@ impl Table {
             Search::Found(position) => {
                 let old = self.slot(&self.partitions[index], position);
                 self.set(index, position, slot);
-                return Some(place_of(old));
+                Some(place_of(old))
             }
-            Search::Missing(position) if self.partitions[index].has_room() => {
-                self.push_in(index, position, slot);
-            }
-            Search::Missing(_) => {
-                self.grow(index);
-                match self.search(&self.partitions[index], rest) {
-                    Search::Missing(position) => self.push_in(index, position, slot),
-                    Search::Found(_) => unreachable!("growing adds no entry"),
-                }
+            Search::Missing(position) => {
+                self.add(index, position, slot);
+                None
             }
         }
-        self.entries += 1;
-        None
+    }
+
+    /// Puts a place in unless the fingerprint has one: then that is given back as the error.
+    pub fn insert_new(&mut self, fingerprint: u64, place: Place) -> Result<(), Place> {
+        let (index, rest) = split(fingerprint);
+        match self.search(&self.partitions[index], rest) {
+            Search::Found(position) => Err(place_of(self.slot(&self.partitions[index], position))),
+            Search::Missing(position) => {
+                self.add(index, position, slot_of(rest, place.pack()));
+                Ok(())
+            }
+        }
     }
 
     /// Takes a fingerprint's place out.
@@ -332,6 +336,20 @@ impl Table {
         let slot_index = partition.slot_index(position);
         let page = partition.page_of(slot_index);
         self.pages.page_mut(page)[slot_index & (PAGE_SLOTS - 1)] = slot;
+    }
+
+    /// Enters an entry at the position where the search for it ended.
+    fn add(&mut self, index: usize, position: usize, slot: Slot) {
+        if self.partitions[index].has_room() {
+            self.push_in(index, position, slot);
+        } else {
+            self.grow(index);
+            match self.search(&self.partitions[index], rest_of(slot)) {
+                Search::Missing(position) => self.push_in(index, position, slot),
+                Search::Found(_) => unreachable!("growing adds no entry"),
+            }
+        }
+        self.entries += 1;
     }
 
     fn search(&self, partition: &Partition, rest: u64) -> Search {
