@@ -6,6 +6,7 @@ mod key;
 pub mod layout;
 mod place;
 mod planted;
+pub mod sched;
 
 pub use api::{Delete, Get, GetError, Identity, Listed, Page, Put, PutError};
 pub use key::{Key, KeyParseError};

@@ -1,0 +1,522 @@
+//! One disk's queue as the tasks of its core use it.
+//!
+//! What must always hold: a request is made when the method is called, so writes of a class
+//! reach the device in the order of the calls. A request that waits is withdrawn when its
+//! future is dropped; one in the device runs to its end. Nothing is allocated per request.
+//!
+//! Who fetches the answer? Without an arm and with nothing waiting, the request's own future
+//! does, straight from the disk; otherwise the pump ([`super::pump`]) does, and wakes the
+//! future. So the price of a queue is paid only where there is one.
+
+use std::cell::RefCell;
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+use isotherm_reactor::{Command, Disk, Handle, Transfer};
+use isotherm_seam::{BlockSize, Geometry, IoBuf, IoError, Lba, Mono, Nanos, Op, Persist, ZoneId};
+
+use super::class::{Budget, Class, SchedConfig};
+use super::plan::{Item, Kind, Plan, Ticket};
+use super::profile::DiskProfile;
+use super::pump;
+use super::stats::SchedStats;
+
+/// Why a request failed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum QueueError {
+    /// The device says so.
+    #[error(transparent)]
+    Io(#[from] IoError),
+    /// Refused at once: it would wait beyond its deadline, or too many wait. Ask another disk,
+    /// or this one later.
+    #[error("the disk is busy for {} ms", expected.as_millis_f64())]
+    Busy {
+        /// How long it would have waited.
+        expected: Nanos,
+    },
+    /// It still waited at its deadline, and has cost no disk time.
+    #[error("it waited {} ms for the disk, beyond its deadline", waited.as_millis_f64())]
+    Late {
+        /// How long it has waited.
+        waited: Nanos,
+    },
+}
+
+/// A disk with its queue. Clones are handles to the same queue.
+#[derive(Clone)]
+pub struct DiskQueue {
+    inner: Rc<Inner>,
+}
+
+pub(super) struct Inner {
+    handle: Handle,
+    disk: Disk,
+    block: BlockSize,
+    pub(super) state: RefCell<State>,
+}
+
+pub(super) struct State {
+    pub(super) plan: Plan,
+    slots: Vec<Slot>,
+    /// Tickets in the device.
+    flying: Vec<Ticket>,
+    /// Requests in the device that nobody waits for.
+    orphans: u32,
+    /// The pump fetches the answers, and not the futures.
+    is_pumped: bool,
+    pub(super) pump: Option<Waker>,
+}
+
+/// A request. Flat, as its parts change one by one.
+struct Slot {
+    phase: Phase,
+    /// Its place in `flying`.
+    flies_at: u32,
+    arrived: Mono,
+    op: Option<Op>,
+    running: Option<Running>,
+    answer: Option<Answer>,
+    /// Kept from request to request: it is often the same task's.
+    waker: Option<Waker>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Phase {
+    Free,
+    Waiting,
+    Flying,
+    /// In the device, and nobody waits for it.
+    Orphaned,
+    Done,
+}
+
+enum Running {
+    Transfer(Transfer),
+    Command(Command),
+}
+
+type Answer = (Result<(), QueueError>, Option<IoBuf>);
+
+impl DiskQueue {
+    /// A queue for a disk. It starts a task on the core, which ends with the last handle.
+    ///
+    /// Panics when the core has no room for a task, or if no disk can be like `profile`.
+    pub fn new(
+        handle: &Handle,
+        disk: Disk,
+        profile: DiskProfile,
+        config: SchedConfig,
+    ) -> DiskQueue {
+        let geometry = disk.geometry();
+        let block = geometry.logical;
+        let plan = Plan::new(profile, config, block, geometry.blocks, geometry.depth_max);
+        let capacity = config.waiting_max as usize + geometry.depth_max as usize;
+        let state = State {
+            plan,
+            slots: Vec::with_capacity(capacity),
+            flying: Vec::with_capacity(geometry.depth_max as usize),
+            orphans: 0,
+            is_pumped: profile.rotating,
+            pump: None,
+        };
+        let state = RefCell::new(state);
+        let inner = Rc::new(Inner { handle: handle.clone(), disk, block, state });
+        handle.spawn("disk pump", pump::run(handle.clone(), Rc::downgrade(&inner)));
+        DiskQueue { inner }
+    }
+
+    /// The disk below. What is asked of it directly is not accounted for.
+    pub fn disk(&self) -> &Disk {
+        &self.inner.disk
+    }
+
+    /// Size, units and limits.
+    pub fn geometry(&self) -> &Geometry {
+        self.inner.disk.geometry()
+    }
+
+    /// What the queue knows of its disk.
+    pub fn profile(&self) -> DiskProfile {
+        *self.inner.state.borrow().plan.profile()
+    }
+
+    /// Fills the buffer from `lba` on. Reads may overtake each other.
+    pub fn read(
+        &self,
+        class: Class,
+        deadline: Option<Mono>,
+        lba: Lba,
+        buf: IoBuf,
+    ) -> QueuedTransfer {
+        QueuedTransfer(self.start(class, deadline, Op::Read { lba, buf }))
+    }
+
+    /// Writes the buffer at `lba`. Writes of one class reach the device in the order of the
+    /// calls, and those that follow each other on the medium reach it together.
+    pub fn write(&self, class: Class, lba: Lba, buf: IoBuf, persist: Persist) -> QueuedTransfer {
+        QueuedTransfer(self.start(class, None, Op::Write { lba, buf, persist }))
+    }
+
+    /// Makes all writes durable that have completed by now. In order with the appends, as are
+    /// all that follow.
+    pub fn flush(&self) -> QueuedCommand {
+        QueuedCommand(self.start(Class::Append, None, Op::Flush))
+    }
+
+    /// The content of these blocks is no longer needed.
+    pub fn discard(&self, lba: Lba, blocks: u64) -> QueuedCommand {
+        QueuedCommand(self.start(Class::Append, None, Op::Discard { lba, blocks }))
+    }
+
+    /// Reports zones from `zone` on into the buffer ([`isotherm_seam::ZoneReport`]).
+    pub fn zone_report(&self, zone: ZoneId, buf: IoBuf) -> QueuedTransfer {
+        QueuedTransfer(self.start(Class::Append, None, Op::ZoneReport { zone, buf }))
+    }
+
+    /// Empties a zone.
+    pub fn zone_reset(&self, zone: ZoneId) -> QueuedCommand {
+        QueuedCommand(self.start(Class::Append, None, Op::ZoneReset { zone }))
+    }
+
+    /// Makes a zone full as it stands.
+    pub fn zone_finish(&self, zone: ZoneId) -> QueuedCommand {
+        QueuedCommand(self.start(Class::Append, None, Op::ZoneFinish { zone }))
+    }
+
+    /// How long a request of this class would wait for the device.
+    pub fn expected_wait(&self, class: Class) -> Nanos {
+        self.inner.state.borrow().plan.expected_wait(class, self.inner.handle.now())
+    }
+
+    /// What the queue has done so far.
+    pub fn stats(&self) -> SchedStats {
+        self.inner.state.borrow().plan.stats()
+    }
+
+    /// Gives a background class another fraction of disk time.
+    pub fn set_budget(&self, class: Class, fraction: f64) {
+        assert!((0.0..=1.0).contains(&fraction), "a fraction of disk time: {fraction}");
+        assert!(class.is_background(), "{} has no budget", class.name());
+        let plan = &mut self.inner.state.borrow_mut().plan;
+        plan.set_budget(class, Budget { fraction, ..plan.budget(class) });
+    }
+
+    fn start(&self, class: Class, deadline: Option<Mono>, op: Op) -> Pending {
+        let now = self.inner.handle.now();
+        let item = item(self.inner.block, class, deadline, &op);
+        let mut borrowed = self.inner.state.borrow_mut();
+        let state = &mut *borrowed;
+        let pending = |ticket, refused| Pending { inner: Rc::clone(&self.inner), ticket, refused };
+        if let Some(ticket) = state.plan.pass(now, &item) {
+            state.slot(ticket, now);
+            state.fly(ticket, Running::new(&self.inner.disk, op));
+            return pending(ticket, None);
+        }
+        match state.plan.offer(now, &item) {
+            Ok(ticket) => {
+                let slot = state.slot(ticket, now);
+                slot.phase = Phase::Waiting;
+                slot.op = Some(op);
+                state.hand_over(now, &self.inner.disk);
+                state.is_pumped |= state.plan.waiting() > 0;
+                if state.is_pumped {
+                    state.wake_pump();
+                }
+                pending(ticket, None)
+            }
+            Err(refused) => {
+                let busy = QueueError::Busy { expected: refused.expected };
+                pending(FETCHED, Some((Err(busy), op.into_buf())))
+            }
+        }
+    }
+}
+
+fn item(block: BlockSize, class: Class, deadline: Option<Mono>, op: &Op) -> Item {
+    // What is not whole blocks is told by the device.
+    let blocks = |buf: &IoBuf| buf.len() as u64 >> block.shift();
+    let (kind, lba, blocks) = match op {
+        Op::Read { lba, buf } => (Kind::Read, *lba, blocks(buf)),
+        Op::Write { lba, buf, .. } => (Kind::Write, *lba, blocks(buf)),
+        Op::Flush => (Kind::Flush, Lba(0), 0),
+        _ => (Kind::Other, Lba(0), 0),
+    };
+    Item { class, kind, lba, blocks, deadline }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if let Some(pump) = self.state.get_mut().pump.take() {
+            pump.wake(); // It finds nothing to pump, and ends.
+        }
+    }
+}
+
+impl Inner {
+    /// Fetches what is done and hands over what is next. When the pump is needed again.
+    pub(super) fn turn(&self, cx: &mut Context<'_>) -> Option<Mono> {
+        let now = self.handle.now();
+        let mut borrowed = self.state.borrow_mut();
+        let state = &mut *borrowed;
+        if state.pump.as_ref().is_none_or(|pump| !pump.will_wake(cx.waker())) {
+            state.pump = Some(cx.waker().clone());
+        }
+        loop {
+            let mut moved = state.fetch(now, cx);
+            while let Some(ticket) = state.plan.expired(now) {
+                state.too_late(now, ticket);
+            }
+            moved |= state.hand_over(now, &self.disk);
+            if !moved {
+                break;
+            }
+        }
+        let is_rotating = state.plan.profile().rotating;
+        state.is_pumped = is_rotating || state.plan.waiting() > 0 || state.orphans > 0;
+        state.plan.due(now)
+    }
+}
+
+impl State {
+    /// The slot of a new ticket.
+    #[inline]
+    fn slot(&mut self, ticket: Ticket, now: Mono) -> &mut Slot {
+        if ticket as usize == self.slots.len() {
+            self.slots.push(Slot {
+                phase: Phase::Free,
+                flies_at: 0,
+                arrived: now,
+                op: None,
+                running: None,
+                answer: None,
+                waker: None,
+            });
+        }
+        let slot = &mut self.slots[ticket as usize];
+        debug_assert!(slot.phase == Phase::Free, "a ticket names one request");
+        slot.arrived = now;
+        slot
+    }
+
+    #[inline]
+    fn fly(&mut self, ticket: Ticket, running: Running) {
+        let slot = &mut self.slots[ticket as usize];
+        slot.phase = Phase::Flying;
+        slot.running = Some(running);
+        slot.flies_at = self.flying.len() as u32;
+        self.flying.push(ticket);
+    }
+
+    /// Gives the device what it is to have.
+    fn hand_over(&mut self, now: Mono, disk: &Disk) -> bool {
+        let mut moved = false;
+        while let Some(ticket) = self.plan.next(now) {
+            let op = self.slots[ticket as usize].op.take().expect("it waited with its request");
+            self.fly(ticket, Running::new(disk, op));
+            moved = true;
+        }
+        moved
+    }
+
+    /// Asks after all that is in the device.
+    fn fetch(&mut self, now: Mono, cx: &mut Context<'_>) -> bool {
+        let mut moved = false;
+        let mut at = 0;
+        while at < self.flying.len() {
+            let ticket = self.flying[at];
+            let slot = &mut self.slots[ticket as usize];
+            let running = slot.running.as_mut().expect("it is in the device");
+            let Poll::Ready(answer) = running.poll(cx) else {
+                at += 1;
+                continue;
+            };
+            moved = true;
+            self.land(now, ticket);
+            let slot = &mut self.slots[ticket as usize];
+            if slot.phase == Phase::Orphaned {
+                self.orphans -= 1;
+                self.free(ticket);
+            } else {
+                slot.phase = Phase::Done;
+                slot.answer = Some(answer);
+                slot.wake();
+            }
+        }
+        moved
+    }
+
+    /// A request has left the device.
+    #[inline]
+    fn land(&mut self, now: Mono, ticket: Ticket) {
+        let slot = &mut self.slots[ticket as usize];
+        slot.running = None;
+        let at = slot.flies_at as usize;
+        self.flying.swap_remove(at);
+        if let Some(&moved) = self.flying.get(at) {
+            self.slots[moved as usize].flies_at = at as u32;
+        }
+        self.plan.done(now, ticket);
+    }
+
+    fn too_late(&mut self, now: Mono, ticket: Ticket) {
+        let slot = &mut self.slots[ticket as usize];
+        let buf = slot.op.take().and_then(Op::into_buf);
+        slot.phase = Phase::Done;
+        slot.answer = Some((Err(QueueError::Late { waited: now.since(slot.arrived) }), buf));
+        slot.wake();
+    }
+
+    #[inline]
+    fn free(&mut self, ticket: Ticket) {
+        self.slots[ticket as usize].phase = Phase::Free;
+        self.plan.forget(ticket);
+    }
+
+    fn wake_pump(&self) {
+        if let Some(pump) = &self.pump {
+            pump.wake_by_ref();
+        }
+    }
+}
+
+impl Slot {
+    fn wake(&self) {
+        if let Some(waker) = &self.waker {
+            waker.wake_by_ref();
+        }
+    }
+
+    #[inline]
+    fn remember(&mut self, waker: &Waker) {
+        if self.waker.as_ref().is_none_or(|known| !known.will_wake(waker)) {
+            self.waker = Some(waker.clone());
+        }
+    }
+}
+
+impl Running {
+    #[inline]
+    fn new(disk: &Disk, op: Op) -> Running {
+        match op {
+            Op::Read { lba, buf } => Running::Transfer(disk.read(lba, buf)),
+            Op::Write { lba, buf, persist } => Running::Transfer(disk.write(lba, buf, persist)),
+            Op::ZoneReport { zone, buf } => Running::Transfer(disk.zone_report(zone, buf)),
+            Op::Flush => Running::Command(disk.flush()),
+            Op::Discard { lba, blocks } => Running::Command(disk.discard(lba, blocks)),
+            Op::ZoneReset { zone } => Running::Command(disk.zone_reset(zone)),
+            Op::ZoneFinish { zone } => Running::Command(disk.zone_finish(zone)),
+        }
+    }
+
+    #[inline]
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Answer> {
+        match self {
+            Running::Transfer(transfer) => Pin::new(transfer)
+                .poll(cx)
+                .map(|(result, buf)| (result.map_err(Into::into), Some(buf))),
+            Running::Command(command) => {
+                Pin::new(command).poll(cx).map(|result| (result.map_err(Into::into), None))
+            }
+        }
+    }
+}
+
+/// A request that has been made and whose answer has not been fetched.
+struct Pending {
+    inner: Rc<Inner>,
+    /// [`FETCHED`] once the answer has been.
+    ticket: Ticket,
+    /// The answer of one that was refused at once.
+    refused: Option<Answer>,
+}
+
+const FETCHED: Ticket = Ticket::MAX;
+
+impl Pending {
+    #[inline]
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Answer> {
+        if self.ticket == FETCHED {
+            return Poll::Ready(self.refused.take().expect("polled after it was done"));
+        }
+        let ticket = self.ticket;
+        let mut borrowed = self.inner.state.borrow_mut();
+        let state = &mut *borrowed;
+        let slot = &mut state.slots[ticket as usize];
+        let answer = match slot.phase {
+            Phase::Done => slot.answer.take().expect("it is done"),
+            Phase::Flying if !state.is_pumped => {
+                slot.remember(cx.waker());
+                let running = slot.running.as_mut().expect("it is in the device");
+                let Poll::Ready(answer) = running.poll(cx) else { return Poll::Pending };
+                state.land(self.inner.handle.now(), ticket);
+                answer
+            }
+            Phase::Waiting | Phase::Flying => {
+                slot.remember(cx.waker());
+                return Poll::Pending;
+            }
+            Phase::Free | Phase::Orphaned => unreachable!("its future is here"),
+        };
+        state.free(ticket);
+        drop(borrowed);
+        self.ticket = FETCHED;
+        Poll::Ready(answer)
+    }
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        if self.ticket == FETCHED {
+            return;
+        }
+        let mut borrowed = self.inner.state.borrow_mut();
+        let state = &mut *borrowed;
+        let slot = &mut state.slots[self.ticket as usize];
+        let (op, answer) = (slot.op.take(), slot.answer.take());
+        match slot.phase {
+            Phase::Flying => {
+                slot.phase = Phase::Orphaned;
+                state.orphans += 1;
+                state.is_pumped = true;
+                state.wake_pump();
+            }
+            Phase::Waiting => {
+                state.plan.withdraw(self.ticket);
+                state.free(self.ticket);
+            }
+            Phase::Done => state.free(self.ticket),
+            Phase::Free | Phase::Orphaned => unreachable!("its future is here"),
+        }
+        drop(borrowed);
+        // Out of the borrow: buffers go home to their pool.
+        drop((op, answer));
+    }
+}
+
+/// A request with a buffer: gives back the result and the buffer.
+#[must_use = "the answer, and with it the buffer, comes from awaiting it"]
+pub struct QueuedTransfer(Pending);
+
+impl Future for QueuedTransfer {
+    type Output = (Result<(), QueueError>, IoBuf);
+
+    #[inline]
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.0.poll(cx).map(|(result, buf)| (result, buf.expect("it was given one")))
+    }
+}
+
+/// A request without a buffer.
+#[must_use = "the answer comes from awaiting it"]
+pub struct QueuedCommand(Pending);
+
+impl Future for QueuedCommand {
+    type Output = Result<(), QueueError>;
+
+    #[inline]
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.0.poll(cx).map(|(result, _)| result)
+    }
+}
