@@ -95,7 +95,8 @@ impl Index {
     /// An index in which only the top bits of fingerprints differ, so that many are equal.
     #[cfg(test)]
     fn truncated(seed: u64, ceiling: u64, bits: u32) -> Index {
-        Index { mask: !(u64::MAX >> bits), ..Index::new(seed, ceiling) }
+        let mask = !u64::MAX.checked_shr(bits).unwrap_or(0);
+        Index { mask, ..Index::new(seed, ceiling) }
     }
 
     /// Shards and kept tombstones.
@@ -234,6 +235,200 @@ impl Index {
             }
             Some(_) => false,
             None => self.table.replace_if(self.fingerprint(key), from, to),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use isotherm_seam::{Domain, Draws};
+
+    use super::*;
+    use crate::ExtentId;
+
+    /// An index beside a map of where each key is, with the records that "lie on the disk".
+    struct Pair {
+        index: Index,
+        model: BTreeMap<Key, Delta>,
+        /// Whose record lies where: what a read would tell.
+        records: BTreeMap<u64, Key>,
+        /// The runs that were spilled, oldest first.
+        runs: Vec<BTreeMap<Key, Delta>>,
+        next: u32,
+    }
+
+    impl Pair {
+        fn new(index: Index) -> Pair {
+            let (model, records) = (BTreeMap::new(), BTreeMap::new());
+            Pair { index, model, records, runs: Vec::new(), next: 0 }
+        }
+
+        /// A change at a new place.
+        fn delta(&mut self, key: Key, kind: DeltaKind) -> Delta {
+            self.next += 1;
+            let dead = kind == DeltaKind::Dead;
+            let place = Place {
+                extent: ExtentId(self.next >> 10),
+                block: self.next & 1023,
+                blocks: 1,
+                dead,
+            };
+            self.records.insert(place.pack(), key);
+            let (flags, wall_s) = (self.next as u8, self.next);
+            Delta { kind, flags, wall_s, place, sequence: u64::from(self.next) }
+        }
+
+        /// What the store does: a lookup whose place is compared with the record's key.
+        fn find(&self, key: &Key) -> Option<Place> {
+            let found = self.index.lookup(key);
+            let place = found.place()?;
+            let owner = self.records[&place.pack()];
+            match found {
+                Found::Table(_) => (owner == *key).then_some(place),
+                _ => {
+                    assert_eq!(owner, *key, "an exact answer is for another key");
+                    Some(place)
+                }
+            }
+        }
+
+        fn check(&self) {
+            assert_eq!(self.index.len(), self.model.len() as u64);
+            for (key, delta) in &self.model {
+                assert_eq!(self.find(key), Some(delta.place), "{key}");
+                assert!(self.index.is_at(key, delta.place));
+            }
+        }
+
+        fn step(&mut self, key: Key, draws: &mut Draws) {
+            let old = self.model.get(&key).copied();
+            assert_eq!(self.find(&key), old.map(|old| old.place), "{key}");
+            match draws.below(6) {
+                0..=2 => {
+                    let kind = if draws.happens(0.7) { DeltaKind::Live } else { DeltaKind::Dead };
+                    let delta = self.delta(key, kind);
+                    self.index.apply_put(key, delta, old.map(|old| old.place));
+                    self.model.insert(key, delta);
+                }
+                3 => {
+                    let delta = self.delta(key, DeltaKind::Live);
+                    let Some(old) = old else { return };
+                    // A place where the key was once, or is not yet, changes nothing.
+                    assert!(!self.index.apply_remove(key, delta.place, delta.sequence, 0));
+                    assert!(self.index.apply_remove(key, old.place, delta.sequence, 0));
+                    self.model.remove(&key);
+                }
+                4 => {
+                    let moved = self.delta(key, old.map_or(DeltaKind::Live, |old| old.kind));
+                    let Some(old) = old else { return };
+                    let to = Delta { place: moved.place, ..old };
+                    assert!(!self.index.relocate(key, moved.place, to));
+                    assert!(self.index.relocate(key, old.place, to));
+                    assert!(!self.index.relocate(key, old.place, to));
+                    self.model.insert(key, to);
+                }
+                _ if draws.happens(0.05) => self.spill(draws),
+                _ => {}
+            }
+        }
+
+        fn spill(&mut self, draws: &mut Draws) {
+            self.index.freeze();
+            if draws.happens(0.2) {
+                return self.index.thaw();
+            }
+            let run = self.index.memtable().frozen().map(|entry| (entry.key, entry.delta));
+            self.runs.push(run.collect());
+            self.index.spilled();
+        }
+
+        /// The index that a restart makes of the runs and of what is in the memtable.
+        fn restart(&mut self, loader: Loader) {
+            let rows = |map: &BTreeMap<Key, Delta>| {
+                let rows: Vec<Entry> =
+                    map.iter().map(|(&key, &delta)| Entry { key, delta }).collect();
+                Rows::new(rows.into_iter())
+            };
+            let recent: BTreeMap<Key, Delta> =
+                self.index.memtable().active().map(|entry| (entry.key, entry.delta)).collect();
+            let mut sources = vec![rows(&recent)];
+            sources.extend(self.runs.iter().rev().map(rows));
+            let mut merge = Merge::new(sources, false);
+            let mut loader = loader;
+            loop {
+                match merge.next() {
+                    Merged::Entry(entry) if recent.contains_key(&entry.key) => {
+                        loader.push_recent(&entry);
+                    }
+                    Merged::Entry(entry) => loader.push(&entry),
+                    Merged::NeedChunk(_) => panic!("rows are fed"),
+                    Merged::End => break,
+                }
+            }
+            self.index = loader.finish();
+            let again: BTreeMap<Key, Delta> =
+                self.index.memtable().active().map(|entry| (entry.key, entry.delta)).collect();
+            assert_eq!(again, recent);
+        }
+    }
+
+    fn key(n: u64) -> Key {
+        Key {
+            group: n as u32 & 3,
+            object: u128::from(n >> 4),
+            stripe: n as u32 >> 2 & 3,
+            position: 0,
+        }
+    }
+
+    #[test]
+    fn an_index_is_a_map_however_few_fingerprints_there_are() {
+        for (seed, bits) in [0, 1, 3, 8, 12, 14, 20, 64].into_iter().cycle().take(24).enumerate() {
+            let seed = seed as u64;
+            println!("seed {seed}, {bits} bits");
+            let mut draws = Draws::new(seed, Domain::new("store.index"), 0);
+            let empty = || Index::truncated(seed, 1000, bits);
+            let mut pair = Pair::new(empty());
+            let names = 1 + draws.below(400);
+            for step in 0..6_000 {
+                let key = key(draws.below(names));
+                pair.step(key, &mut draws);
+                if step % 1_000 == 999 {
+                    pair.check();
+                    pair.restart(Loader::into_index(empty()));
+                    pair.check();
+                }
+            }
+            if bits < 3 {
+                assert!(pair.index.collided_len() > 0 || pair.model.len() < 9);
+            } else if bits == 64 {
+                assert_eq!(pair.index.collided_len(), 0);
+            }
+            assert_eq!(pair.index.room(), 1000 - pair.model.len() as u64);
+        }
+    }
+
+    #[test]
+    fn the_ceiling_binds_who_asks() {
+        let mut pair = Pair::new(Index::new(1, 2));
+        for n in 0..3 {
+            let delta = pair.delta(key(n), DeltaKind::Live);
+            pair.index.apply_put(key(n), delta, None);
+        }
+        assert_eq!((pair.index.len(), pair.index.room()), (3, 0));
+        let (old, dead) = (pair.index.lookup(&key(0)), pair.delta(key(0), DeltaKind::Dead));
+        pair.index.apply_put(key(0), dead, old.place());
+        assert_eq!(pair.index.lookup(&key(0)), Found::Memory(dead));
+        assert_eq!(pair.index.len(), 3);
+    }
+
+    #[test]
+    #[should_panic(expected = "said to be replaced")]
+    fn a_put_that_forgets_what_it_replaces() {
+        let mut pair = Pair::new(Index::new(1, 2));
+        for _ in 0..2 {
+            let delta = pair.delta(key(1), DeltaKind::Live);
+            pair.index.apply_put(key(1), delta, None);
         }
     }
 }

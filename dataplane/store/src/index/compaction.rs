@@ -146,11 +146,11 @@ mod tests {
             println!("seed {seed}");
             let mut draws = Draws::new(seed, Domain::new("store.index.compaction"), 0);
             let mut disk = Disk::default();
-            let names = 20_000 << seed;
+            let names = 10_000 << seed;
             let mut changes = 0;
-            for spill in 0..200 {
+            for spill in 0..150 {
                 // At first all grows, then it shrinks, then both.
-                let gone = [0.0, 0.9, 0.3][spill / 67];
+                let gone = [0.0, 0.9, 0.3][spill / 50];
                 let count = 500 + draws.below(2_000);
                 let changed = (0..count)
                     .map(|_| {

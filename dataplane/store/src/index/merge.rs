@@ -259,3 +259,130 @@ impl<S: Source> Merge<S> {
         entry
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use isotherm_seam::{Domain, Draws};
+
+    use super::*;
+    use crate::index::{ChunkId, ChunkWriter, Delta};
+    use crate::{ExtentId, Place};
+
+    fn entry(object: u128, sequence: u64, kind: DeltaKind) -> Entry {
+        let dead = kind == DeltaKind::Dead;
+        let place = Place { extent: ExtentId(1), block: sequence as u32, blocks: 1, dead };
+        let key = Key { object, ..Key::MIN };
+        Entry { key, delta: Delta { kind, flags: 0, wall_s: 0, place, sequence } }
+    }
+
+    /// A run in chunks of at most `most` entries.
+    fn run(id: u64, rows: &[Entry], most: usize) -> (RunInfo, Vec<Vec<u8>>) {
+        let (mut chunks, mut written) = (Vec::new(), Vec::new());
+        for (number, rows) in rows.chunks(most).enumerate() {
+            let mut bytes = vec![0; 24 + 48 * rows.len()];
+            let id = ChunkId { run: id, chunk: number as u32 };
+            let mut writer = ChunkWriter::new(&mut bytes, id);
+            rows.iter().for_each(|row| writer.push(row));
+            let place = Place { extent: ExtentId(0), block: number as u32, blocks: 1, dead: false };
+            written.push((writer.finish().expect("rows"), place));
+            chunks.push(bytes);
+        }
+        (RunInfo::new(id, 0, &written).expect("chunks"), chunks)
+    }
+
+    type AnyInput = Input<Vec<u8>, std::vec::IntoIter<Entry>>;
+
+    /// All that a merge gives, fed from these chunks.
+    fn drain(mut merge: Merge<AnyInput>, chunks: &[Vec<Vec<u8>>]) -> Vec<Entry> {
+        let mut all = Vec::new();
+        loop {
+            match merge.next() {
+                Merged::Entry(entry) => all.push(entry),
+                Merged::End => return all,
+                Merged::NeedChunk(source) => {
+                    let Input::Run(run) = merge.source_mut(source) else { panic!("rows are fed") };
+                    let wanted = run.wants().expect("it is hungry").place.block as usize;
+                    run.feed(chunks[source][wanted].clone()).expect("a good chunk");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_merge_is_what_maps_laid_over_each_other_are() {
+        for seed in 0..60 {
+            println!("seed {seed}");
+            let mut draws = Draws::new(seed, Domain::new("store.index.merge"), 0);
+            let drop_gone = draws.happens(0.5);
+            let count = 1 + draws.below(6) as usize;
+            let mut model = BTreeMap::new();
+            let (mut inputs, mut chunks) = (Vec::new(), Vec::new());
+            // From the oldest to the newest; sequences rise with age.
+            for age in 0..count {
+                let kinds = [DeltaKind::Live, DeltaKind::Dead, DeltaKind::Gone];
+                let rows: BTreeMap<u128, Entry> = (0..1 + draws.below(60))
+                    .map(|_| {
+                        let object = u128::from(draws.below(80));
+                        let kind = kinds[draws.below(3) as usize];
+                        (object, entry(object, age as u64, kind))
+                    })
+                    .collect();
+                let rows: Vec<Entry> = rows.into_values().collect();
+                model.extend(rows.iter().map(|row| (row.key, *row)));
+                if draws.happens(0.3) {
+                    chunks.insert(0, Vec::new());
+                    inputs.insert(0, Input::Rows(Rows::new(rows.into_iter())));
+                } else {
+                    let (info, bytes) = run(age as u64, &rows, 1 + draws.below(9) as usize);
+                    chunks.insert(0, bytes);
+                    inputs.insert(0, Input::Run(RunSource::new(info)));
+                }
+            }
+            if drop_gone {
+                model.retain(|_, row| row.delta.kind != DeltaKind::Gone);
+            }
+            let merged = drain(Merge::new(inputs, drop_gone), &chunks);
+            assert_eq!(merged, model.into_values().collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn a_run_is_read_from_a_key_on() {
+        let rows: Vec<Entry> = (1..=20).map(|i| entry(i * 10, 1, DeltaKind::Live)).collect();
+        let (info, chunks) = run(3, &rows, 6);
+        for object in [0, 9, 60, 61, 70, 195, 200, 201] {
+            let key = Key { object, ..Key::MIN };
+            let source = RunSource::starting_at(info.clone(), &key);
+            let merge = Merge::new(vec![Input::Run(source)], false);
+            let found = drain(merge, std::slice::from_ref(&chunks));
+            let wanted: Vec<Entry> = rows.iter().copied().filter(|row| row.key >= key).collect();
+            assert!(found.ends_with(&wanted), "from {object}");
+            assert!(found.len() <= wanted.len() + 6, "from {object}: chunks too many");
+        }
+    }
+
+    #[test]
+    fn a_bad_chunk_is_refused_and_the_right_one_still_taken() {
+        let rows: Vec<Entry> = (1..=4).map(|i| entry(i, 1, DeltaKind::Live)).collect();
+        let (info, chunks) = run(3, &rows, 2);
+        let mut source = RunSource::new(info);
+        assert!(source.feed(chunks[1].clone()).is_err());
+        assert_eq!(source.feed(chunks[0].clone()), Ok(None));
+        source.advance();
+        assert_eq!(source.take_spent(), None);
+        source.advance();
+        assert_eq!(source.peek(), Step::NeedChunk);
+        assert_eq!(source.feed(chunks[1].clone()), Ok(Some(chunks[0].clone())));
+        assert_eq!(source.peek(), Step::Entry(rows[2]));
+        assert_eq!(source.wants(), None);
+    }
+
+    #[test]
+    #[should_panic(expected = "an older run has")]
+    fn an_older_run_must_not_know_better() {
+        let rows = |sequence| Rows::new(std::iter::once(entry(1, sequence, DeltaKind::Live)));
+        Merge::new(vec![rows(1), rows(2)], false).next();
+    }
+}
