@@ -83,6 +83,26 @@ impl Stripes {
     }
 }
 
+/// Cells to be rebuilt, each aligned like a pool buffer.
+pub(super) struct Cells {
+    memory: Vec<u8>,
+    aligned: usize,
+    count: usize,
+    cell_bytes: usize,
+}
+
+impl Cells {
+    pub(super) fn new(count: usize, cell_bytes: usize) -> Cells {
+        let memory = vec![0; count * cell_bytes + ALIGNMENT];
+        let aligned = memory.as_ptr().align_offset(ALIGNMENT);
+        Cells { memory, aligned, count, cell_bytes }
+    }
+
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut [u8]> {
+        self.memory[self.aligned..].chunks_exact_mut(self.cell_bytes).take(self.count)
+    }
+}
+
 /// The cells that the decoding operations lose: data first.
 pub(super) fn lost_cells(scheme: Scheme, operation: Operation) -> usize {
     match operation {
@@ -96,7 +116,7 @@ pub(super) struct Ours {
     codec: Codec,
     operation: Operation,
     sums: Checksums,
-    rebuilt: Vec<Vec<u8>>,
+    rebuilt: Cells,
 }
 
 impl Ours {
@@ -110,12 +130,12 @@ impl Ours {
             codec,
             operation,
             sums: Checksums::new(&descriptor),
-            rebuilt: vec![vec![0; descriptor.cell_bytes()]; lost],
+            rebuilt: Cells::new(lost, descriptor.cell_bytes()),
         }
     }
 
     fn rebuild(&mut self, data: &[&[u8]], parity: &[&mut [u8]], runs: u64) {
-        let lost = self.rebuilt.len();
+        let lost = self.rebuilt.count;
         let cells = data.iter().copied().chain(parity.iter().map(|cell| &**cell));
         let survivors: Vec<Option<&[u8]>> =
             cells.enumerate().map(|(i, cell)| (i >= lost).then_some(cell)).collect();

@@ -3,7 +3,7 @@
 #![allow(unsafe_code, reason = "calls into a C library")]
 
 use super::Operation;
-use super::contender::{Contender, lost_cells};
+use super::contender::{Cells, Contender, lost_cells};
 use crate::{Descriptor, Scheme};
 use std::ffi::{c_int, c_uchar};
 
@@ -32,7 +32,7 @@ pub(super) struct Isal {
     /// All k + m rows, the identity first.
     matrix: Vec<u8>,
     tables: Vec<u8>,
-    rebuilt: Vec<Vec<u8>>,
+    rebuilt: Cells,
 }
 
 impl Isal {
@@ -67,7 +67,7 @@ impl Isal {
             lost,
             matrix,
             tables: vec![0; 32 * k * m],
-            rebuilt: vec![vec![0; descriptor.cell_bytes()]; lost],
+            rebuilt: Cells::new(lost, descriptor.cell_bytes()),
         };
         isal.prepare();
         Some(Box::new(isal))
