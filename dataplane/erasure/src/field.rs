@@ -8,9 +8,9 @@
 pub(crate) const POLYNOMIAL: u16 = 0x11D;
 
 /// `EXP[i]` is 2^i; written twice over so that a sum of two logarithms needs no reduction.
-const EXP: [u8; 512] = exponentials();
+static EXP: [u8; 512] = exponentials();
 /// `LOG[x]` is the i < 255 with 2^i = x. `LOG[0]` is never read.
-const LOG: [u8; 256] = logarithms();
+static LOG: [u8; 256] = logarithms();
 
 /// `PRODUCT[a][b]` is a·b.
 pub(crate) static PRODUCT: [[u8; 256]; 256] = products();
@@ -40,6 +40,20 @@ pub(crate) const fn mul(a: u8, b: u8) -> u8 {
 pub(crate) const fn inv(a: u8) -> u8 {
     assert!(a != 0, "0 has no inverse");
     EXP[255 - LOG[a as usize] as usize]
+}
+
+/// The i < 255 with 2^i = a.
+///
+/// # Panics
+/// If `a` is 0.
+pub(crate) fn log(a: u8) -> u32 {
+    assert!(a != 0, "0 is no power of 2");
+    LOG[a as usize].into()
+}
+
+/// 2^exponent.
+pub(crate) fn exp(exponent: u32) -> u8 {
+    EXP[(exponent % 255) as usize]
 }
 
 /// `target[i] ^= factor · row[i]`, for the short rows of coefficient matrices.
@@ -166,6 +180,7 @@ mod tests {
             }
             if a != 0 {
                 assert_eq!(slow_mul(a, inv(a)), 1);
+                assert_eq!((exp(log(a)), exp(log(a) + 255 * 3)), (a, a));
             }
         }
     }

@@ -23,12 +23,13 @@ pub(crate) struct Matrix {
     rows: usize,
     columns: usize,
     coefficients: Vec<u8>,
+    is_cauchy: bool,
 }
 
 impl Matrix {
     fn build(rows: usize, columns: usize, coefficient: impl Fn(usize, usize) -> u8) -> Matrix {
         let coefficients = (0..rows * columns).map(|n| coefficient(n / columns, n % columns));
-        Matrix { rows, columns, coefficients: coefficients.collect() }
+        Matrix { rows, columns, coefficients: coefficients.collect(), is_cauchy: false }
     }
 
     /// Copies: every parity cell is the one data cell.
@@ -39,7 +40,7 @@ impl Matrix {
     /// Version 1 of the Reed-Solomon matrix, as drawn above.
     pub(crate) fn reed_solomon(data: usize, parity: usize) -> Matrix {
         assert!(data + parity <= 256, "GF(2^8) numbers 256 cells");
-        Matrix::build(parity, data, cauchy)
+        Matrix { is_cauchy: true, ..Matrix::build(parity, data, cauchy) }
     }
 
     /// Version 1 of the LRC matrix: `groups` rows that are the XOR of `data / groups` cells
@@ -62,6 +63,31 @@ impl Matrix {
     /// Whether an LRC of that many data cells and globals has distinct points.
     pub(crate) fn local_fits(data: usize, globals: usize) -> bool {
         globals > 0 && data + global_row(globals - 1) < 256
+    }
+
+    /// Whether this is the Reed-Solomon matrix: [`point`](Matrix::point) and
+    /// [`scale`](Matrix::scale) say all of it.
+    pub(crate) fn is_cauchy(&self) -> bool {
+        self.is_cauchy
+    }
+
+    /// The same matrix without the knowledge of what it is.
+    #[cfg(test)]
+    pub(crate) fn by_elimination(self) -> Matrix {
+        Matrix { is_cauchy: false, ..self }
+    }
+
+    /// The point of a cell, data cells first: y_j or x_i.
+    pub(crate) fn point(&self, cell: usize) -> u8 {
+        match cell.checked_sub(self.columns) {
+            None => cell as u8,
+            Some(parity) => 255 - parity as u8,
+        }
+    }
+
+    /// What the Cauchy matrix's column of a data cell was multiplied by; 1 for parity cells.
+    pub(crate) fn scale(&self, cell: usize) -> u8 {
+        if cell < self.columns { 255 ^ self.point(cell) } else { 1 }
     }
 
     /// Parity cells.
