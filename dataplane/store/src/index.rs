@@ -153,7 +153,7 @@ impl Index {
                 let moved = self.move_place(&key, from, delta.place);
                 assert!(moved, "{key} is not at {from:?}, which it is said to replace");
             }
-            None => self.place_new(key, delta.place),
+            None => self.place_new(self.fingerprint(&key), key, delta.place),
         }
         self.memtable.insert(key, delta);
     }
@@ -219,8 +219,7 @@ impl Index {
     }
 
     /// Enters a key that is not here.
-    fn place_new(&mut self, key: Key, place: Place) {
-        let fingerprint = self.fingerprint(&key);
+    fn place_new(&mut self, fingerprint: u64, key: Key, place: Place) {
         if self.table.insert_new(fingerprint, place).is_err() {
             let old = self.collided.insert(key, place);
             assert!(old.is_none(), "{key} is here already");

@@ -178,8 +178,10 @@ pub enum Merged {
 /// The merge of some sources.
 pub struct Merge<S> {
     sources: Vec<S>,
-    /// The next key of each source but those in `unknown` and those that have ended. On equal
-    /// keys the lower number, which is the newer source, is first.
+    /// The least of all next keys. On equal keys the lower number, which is the newer source, is
+    /// the least. Not in `heads`: most of the time the next one is of the same, largest source.
+    least: Option<(Key, usize)>,
+    /// The next keys of the other sources, but for those in `unknown` and those that have ended.
     heads: BinaryHeap<Reverse<(Key, usize)>>,
     /// Sources whose next key is to be found out.
     unknown: Vec<usize>,
@@ -194,6 +196,7 @@ impl<S: Source> Merge<S> {
         let count = sources.len();
         Merge {
             sources,
+            least: None,
             heads: BinaryHeap::with_capacity(count),
             unknown: (0..count).rev().collect(),
             drop_gone,
@@ -217,13 +220,13 @@ impl<S: Source> Merge<S> {
         loop {
             while let Some(&source) = self.unknown.last() {
                 match self.sources[source].peek() {
-                    Step::Entry(entry) => self.heads.push(Reverse((entry.key, source))),
+                    Step::Entry(entry) => self.add_head((entry.key, source)),
                     Step::NeedChunk => return Merged::NeedChunk(source),
                     Step::End => {}
                 }
                 self.unknown.pop();
             }
-            let Some(Reverse((key, newest))) = self.heads.pop() else {
+            let Some((key, newest)) = self.take_least() else {
                 return Merged::End;
             };
             assert!(self.last.is_none_or(|last| last < key), "a source is not sorted");
@@ -248,6 +251,27 @@ impl<S: Source> Merge<S> {
                 return Merged::Entry(entry);
             }
         }
+    }
+
+    fn add_head(&mut self, head: (Key, usize)) {
+        match self.least {
+            Some(least) if least < head => self.heads.push(Reverse(head)),
+            Some(least) => {
+                self.heads.push(Reverse(least));
+                self.least = Some(head);
+            }
+            None => match self.heads.peek_mut() {
+                Some(mut first) if first.0 < head => {
+                    self.least = Some(first.0);
+                    *first = Reverse(head);
+                }
+                _ => self.least = Some(head),
+            },
+        }
+    }
+
+    fn take_least(&mut self) -> Option<(Key, usize)> {
+        self.least.take().or_else(|| self.heads.pop().map(|head| head.0))
     }
 
     fn pass(&mut self, source: usize) -> Entry {
