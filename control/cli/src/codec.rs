@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Args, Subcommand};
-use isotherm_erasure::bench::{Operation, Request, Row, run};
+use isotherm_erasure::bench::{Operation, Request, Row, StepRequest, StepRow, run, steps};
 use isotherm_erasure::repair::reads;
 use isotherm_erasure::{CellSet, Descriptor, Kernel, Scheme};
 use isotherm_host::HostClock;
@@ -26,6 +26,8 @@ pub(crate) struct CodecCommand {
 enum CodecVerb {
     /// Measure the codecs on one core, side by side with reed-solomon-simd.
     Bench(BenchArgs),
+    /// Measure how long a step of a 16 MiB stripe holds its core, under each codec.
+    Steps(StepArgs),
     /// What each geometry costs: overhead, tolerated losses, cells read to repair one.
     Table(TableArgs),
 }
@@ -56,6 +58,22 @@ struct BenchArgs {
 }
 
 #[derive(Args)]
+struct StepArgs {
+    /// Geometries [default: of each codec, small and large].
+    #[arg(long, short, value_delimiter = ',')]
+    geometry: Vec<Scheme>,
+    /// Stripes of each operation; a figure is the median of their longest steps.
+    #[arg(long, default_value_t = 9, value_parser = clap::value_parser!(u64).range(1..))]
+    rounds: u64,
+    /// Measure the slower kernels of this processor too.
+    #[arg(long)]
+    all_kernels: bool,
+    /// Print one JSON document.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args)]
 struct TableArgs {
     /// Geometries [default: those of docs/ERASURE.md].
     #[arg(long, short, value_delimiter = ',')]
@@ -70,6 +88,7 @@ impl CodecCommand {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         match self.verb {
             CodecVerb::Bench(args) => bench(&args)?,
+            CodecVerb::Steps(args) => longest_steps(&args)?,
             CodecVerb::Table(args) => table(args)?,
         }
         Ok(ExitCode::SUCCESS)
@@ -119,6 +138,66 @@ fn bench(args: &BenchArgs) -> anyhow::Result<()> {
         writeln!(out, "{}", serde_json::to_string_pretty(&document)?)?;
     }
     Ok(())
+}
+
+fn longest_steps(args: &StepArgs) -> anyhow::Result<()> {
+    let mut request = StepRequest {
+        rounds: usize::try_from(args.rounds).context("that many rounds")?,
+        all_kernels: args.all_kernels,
+        ..StepRequest::default()
+    };
+    if !args.geometry.is_empty() {
+        request.schemes.clone_from(&args.geometry);
+    }
+    let clock = HostClock::new();
+    let now = || clock.mono().0;
+    let mut out = std::io::stdout().lock();
+    if !args.json {
+        writeln!(
+            out,
+            "{:<12} {:>8} {:<22} {:<12} {:>6} {:>11} {:>9}",
+            "geometry", "cell", "operation", "kernel", "steps", "longest/us", "worst/us"
+        )?;
+    }
+    let mut broken = Ok(());
+    let rows = steps(&request, &now, &mut |row| {
+        if !args.json && broken.is_ok() {
+            broken = print_step(&mut out, row);
+        }
+    })
+    .context("no such stripe")?;
+    broken?;
+    if args.json {
+        let rows: Vec<Value> = rows.iter().map(step_json).collect();
+        writeln!(out, "{}", serde_json::to_string_pretty(&json!({ "steps": rows }))?)?;
+    }
+    Ok(())
+}
+
+fn print_step(out: &mut impl Write, row: &StepRow) -> std::io::Result<()> {
+    writeln!(
+        out,
+        "{:<12} {:>8} {:<22} {:<12} {:>6} {:>11.1} {:>9.1}",
+        row.geometry,
+        bytes_text(row.cell_bytes),
+        row.operation.name(),
+        row.kernel.name(),
+        row.steps,
+        row.longest_us,
+        row.worst_us
+    )
+}
+
+fn step_json(row: &StepRow) -> Value {
+    json!({
+        "geometry": row.geometry,
+        "cell_bytes": row.cell_bytes,
+        "operation": row.operation.name(),
+        "kernel": row.kernel.name(),
+        "steps": row.steps,
+        "longest_us": row.longest_us,
+        "worst_us": row.worst_us,
+    })
 }
 
 fn print_row(out: &mut impl Write, row: &Row) -> std::io::Result<()> {

@@ -10,11 +10,13 @@
 use crate::{Codec, Descriptor, Kernel, Options, Residency, Scheme};
 use contender::{Contender, Stripes};
 use std::fmt;
+pub use steps::{STRIPE_BYTES, StepRequest, StepRow, steps};
 
 mod contender;
 #[cfg(feature = "isal")]
 mod isal;
 mod limits;
+mod steps;
 
 /// What is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

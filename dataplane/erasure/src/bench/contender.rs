@@ -62,7 +62,7 @@ impl Stripes {
     }
 
     /// Calls `f` with the cells of the next stripe, each aligned like a pool buffer.
-    fn with_cells(&mut self, f: impl FnOnce(&[&[u8]], &mut [&mut [u8]])) {
+    pub(super) fn with_cells<T>(&mut self, f: impl FnOnce(&[&[u8]], &mut [&mut [u8]]) -> T) -> T {
         let (scheme, cell_bytes) = (self.descriptor.scheme(), self.descriptor.cell_bytes());
         let stripe_bytes = scheme.cells() * cell_bytes;
         self.next = (self.next + 1) % self.count;
@@ -70,7 +70,7 @@ impl Stripes {
         let (data, parity) = stripe.split_at_mut(scheme.data_cells() * cell_bytes);
         let data: Vec<&[u8]> = data.chunks_exact(cell_bytes).collect();
         let mut parity: Vec<&mut [u8]> = parity.chunks_exact_mut(cell_bytes).collect();
-        f(&data, &mut parity);
+        f(&data, &mut parity)
     }
 
     /// Bytes that one run counts for.
