@@ -14,7 +14,7 @@ use isotherm_seam::{
 
 use super::profile::{DiskProfile, SEEK_POINTS};
 
-/// How thoroughly to measure. The default takes about 6 s of a rotating disk, and less than one
+/// How thoroughly to measure. The default takes about 5 s of a rotating disk, and less than one
 /// of any other.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct CalibrateOptions {
@@ -61,8 +61,9 @@ const PLACES: Domain = Domain::new("store.sched.calibrate");
 const SMALL_BYTES: u64 = 4096;
 /// Turns of spindles that exist, in nanoseconds: 15,000, 10,000, 7,200, 5,900 and 5,400 a minute.
 const TURNS: [u64; 5] = [4_000_000, 6_000_000, 8_333_333, 10_169_492, 11_111_111];
-/// Depths that are tried on a rotating disk.
-const DEPTHS: [u16; 3] = [4, 6, 8];
+/// Depths that are tried on a rotating disk: the greater where it gains 5 %.
+const DEPTHS: [u16; 2] = [4, 8];
+const GAIN: f64 = 1.05;
 /// Without an arm, no less than this: what a queue holds up costs more than depth.
 const FLAT_DEPTH: u16 = 32;
 const FLAT_DEPTH_MAX: u16 = 128;
@@ -222,8 +223,9 @@ impl Probe {
     /// A block at this radius, not always the same one.
     fn block_at(&self, profile: &DiskProfile, radius: f64, draws: &mut Draws) -> u64 {
         let block = (profile.fraction_of(radius) * self.blocks as f64) as u64;
-        // Within a thousandth of the disk: another angle each time.
-        let jitter = draws.below((self.blocks / 1024).max(1));
+        // Another angle each time: within a thousandth of the disk, or a track or two.
+        let tracks = (4u64 << 20 >> self.shift()).min(self.blocks / 32);
+        let jitter = draws.below((self.blocks / 1024).max(tracks));
         let last = self.blocks - self.small_blocks;
         (block + jitter).min(last) / self.small_blocks * self.small_blocks
     }
@@ -234,13 +236,10 @@ impl Probe {
         options: CalibrateOptions,
         depth_max: u16,
     ) -> Result<u16, CalibrateError> {
-        let mut rates = Vec::with_capacity(DEPTHS.len());
-        for depth in DEPTHS.map(|depth| depth.min(depth_max)) {
-            rates.push((depth, self.random_rate(pool, options, depth).await?));
-        }
-        let best = rates.iter().fold(0.0, |best: f64, &(_, rate)| best.max(rate));
-        let found = rates.iter().find(|(_, rate)| *rate >= best * 0.97);
-        Ok(found.map_or(1, |&(depth, _)| depth))
+        let [shallow, deep] = DEPTHS.map(|depth| depth.min(depth_max));
+        let rate = self.random_rate(pool, options, shallow).await?;
+        let deeper = self.random_rate(pool, options, deep).await?;
+        Ok(if deeper >= rate * GAIN { deep } else { shallow })
     }
 
     async fn flat_depth(
@@ -253,7 +252,7 @@ impl Probe {
         let mut rate = self.random_rate(pool, options, depth).await?;
         while depth * 2 <= depth_max {
             let deeper = self.random_rate(pool, options, depth * 2).await?;
-            if deeper < rate * 1.05 {
+            if deeper < rate * GAIN {
                 break;
             }
             (depth, rate) = (depth * 2, deeper);

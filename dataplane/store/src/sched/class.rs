@@ -129,7 +129,7 @@ impl Default for SchedConfig {
             pause_after: Nanos::from_millis(100),
             overdue_after: Nanos::from_secs(1),
             pause_max: Nanos::from_secs(5),
-            quiet_after: Nanos::from_millis(100),
+            quiet_after: Nanos::from_millis(250),
             stage_ahead: true,
             budgets: [
                 budget(0.0, 0.0),

@@ -20,7 +20,9 @@ impl Plan {
         if let Some(ticket) = self.next_of_batch() {
             return Some((ticket, true));
         }
-        self.accrue(now);
+        if self.background_waits() {
+            self.accrue(now);
+        }
         let ticket = if self.is_quiet(now) {
             self.choose_quiet(now)?
         } else if !self.is_open(now) {
@@ -78,6 +80,12 @@ impl Plan {
         !(self.is_idle(Class::ForegroundRead)
             && self.is_idle(Class::LateRead)
             && self.is_idle(Class::Append))
+    }
+
+    /// Whether a background class has something to do. Where none has, nothing is to be known of
+    /// their credit: it grows all the same.
+    fn background_waits(&self) -> bool {
+        self.with_work().next().is_some()
     }
 
     /// Whether the drive may be given another unit while the foreground is busy.

@@ -1,0 +1,10 @@
+//! The disk scheduler over the mechanical disk, in virtual time: the same on every machine.
+
+mod appends;
+mod budgets;
+mod calibration;
+mod deadlines;
+mod futures;
+mod reads;
+mod rig;
+mod watch;
