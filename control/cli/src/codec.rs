@@ -62,7 +62,7 @@ struct StepArgs {
     /// Geometries [default: of each codec, small and large].
     #[arg(long, short, value_delimiter = ',')]
     geometry: Vec<Scheme>,
-    /// Stripes of each operation; a figure is the median of their longest steps.
+    /// Stripes of each operation; each step counts where it was shortest.
     #[arg(long, default_value_t = 9, value_parser = clap::value_parser!(u64).range(1..))]
     rounds: u64,
     /// Measure the slower kernels of this processor too.

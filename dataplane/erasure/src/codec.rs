@@ -44,6 +44,8 @@ pub struct Options {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Cursor {
     column: usize,
+    /// Whether what the loss pattern needs was looked at.
+    is_planned: bool,
 }
 
 impl Cursor {
@@ -108,6 +110,8 @@ struct MatrixEngine {
 /// Nanoseconds that a step should take; it is bounded by a figure for slow memory and a slow
 /// kernel, so that it stays well below the 200 µs that a core may be held.
 const STEP_NS: f64 = 80_000.0;
+/// Nanoseconds that planning takes for each lost cell and each cell of the stripe.
+const PLAN_NS: f64 = 4.0;
 /// Bytes a nanosecond that cold memory gives when others use it too.
 const MEMORY_BYTES_PER_NS: f64 = 4.0;
 /// Bytes of stripe that the Leopard code handles in a nanosecond.
@@ -311,7 +315,8 @@ impl Codec {
         self.reconstruct_columns(survivors, &alive, lost, &wanted, 0..self.cell_bytes())
     }
 
-    /// A step of [`reconstruct`](Codec::reconstruct).
+    /// A step of [`reconstruct`](Codec::reconstruct). Where a new loss pattern takes long to plan,
+    /// the first step does only that.
     ///
     /// # Errors
     /// As `reconstruct`.
@@ -322,10 +327,39 @@ impl Codec {
         lost: &mut [Lost<'_>],
     ) -> Result<Progress, ReconstructError> {
         let (alive, wanted) = self.check_loss(survivors, lost)?;
+        if !std::mem::replace(&mut cursor.is_planned, true)
+            && self.plan(survivors, lost, &alive, &wanted)?
+        {
+            return Ok(Progress::More);
+        }
         let sources = self.descriptor.scheme().data_cells();
         let columns = self.next_columns(cursor, sources, lost.len(), 0);
         self.reconstruct_columns(survivors, &alive, lost, &wanted, columns.clone())?;
         Ok(self.advance(cursor, columns))
+    }
+
+    /// Makes ready what the loss pattern needs; whether that took a step's time.
+    fn plan(
+        &mut self,
+        survivors: &[Option<&[u8]>],
+        lost: &[Lost<'_>],
+        alive: &CellSet,
+        wanted: &CellSet,
+    ) -> Result<bool, ReconstructError> {
+        if lost.is_empty() {
+            return Ok(false);
+        }
+        match &mut self.engine {
+            Engine::Matrix(engine) => {
+                if engine.plans.has(alive, wanted) {
+                    return Ok(false);
+                }
+                engine.plan(alive, wanted)?;
+                let cells = self.descriptor.scheme().cells();
+                Ok((cells * lost.len()) as f64 * PLAN_NS > STEP_NS / 4.0)
+            }
+            Engine::Leopard(leopard) => Ok(leopard.locate(survivors)),
+        }
     }
 
     fn cell_bytes(&self) -> usize {
@@ -491,9 +525,7 @@ impl Codec {
         let stream = self.streams();
         match &mut self.engine {
             Engine::Matrix(engine) => {
-                let program = engine.plans.get(&engine.matrix, alive, wanted).map_err(|cell| {
-                    ReconstructError::TooFewCells { cell, survivors: alive.len() }
-                })?;
+                let program = engine.plan(alive, wanted)?;
                 program.run(survivors, lost, columns, false, stream);
             }
             Engine::Leopard(leopard) => leopard.reconstruct(survivors, lost, columns),
@@ -629,6 +661,11 @@ impl MatrixEngine {
             scratch: vec![0; matrix.rows() * VERIFY_BYTES],
             matrix,
         }
+    }
+
+    fn plan(&mut self, alive: &CellSet, wanted: &CellSet) -> Result<&Program, ReconstructError> {
+        let plan = self.plans.get(&self.matrix, alive, wanted);
+        plan.map_err(|cell| ReconstructError::TooFewCells { cell, survivors: alive.len() })
     }
 
     fn update_program(&mut self, cell: usize, kernel: Kernel) -> &Program {

@@ -113,7 +113,7 @@ impl Engine for Located {
 }
 
 /// Look-ups that [`locate`] makes at most: as long as the transform takes.
-const LOOK_UPS_MAX: usize = 150_000;
+const LOOK_UPS_MAX: usize = 400_000;
 
 /// What `eval_poly` computes, at the places that belong to cells: for each place x the logarithm
 /// of the product of x ^ e over all erased places e. The transform does so for all 65,536 places,
@@ -134,14 +134,15 @@ fn locate(erasures: &mut [GfElement; GF_ORDER], truncated: usize) -> bool {
     }
     let log = &get_exp_log().log;
     // No more places than that can have been listed, or the look-ups would be too many.
-    let mut list = [0u16; 1 << 9];
+    let mut list = [0u16; 1 << 10];
     let Some(list) = list.get_mut(..count) else { return false };
     let found = (0..places).filter(|&place| erasures[place] == listed);
     list.iter_mut().zip(found).for_each(|(slot, place)| *slot = place as u16);
     for place in 0..places {
-        let others = list.iter().filter(|&&other| usize::from(other) != place);
-        let sum: u64 = others.map(|&other| u64::from(log[place ^ usize::from(other)])).sum();
-        let sum = (sum % u64::from(GF_MODULUS)) as GfElement;
+        let sum: u64 = list.iter().map(|&other| u64::from(log[place ^ usize::from(other)])).sum();
+        // A place has no part in its own product, but 0 has an entry among the logarithms.
+        let own = if erasures[place] == listed { u64::from(log[0]) } else { 0 };
+        let sum = ((sum - own) % u64::from(GF_MODULUS)) as GfElement;
         erasures[place] = if inverted { GF_MODULUS - sum } else { sum };
     }
     true
@@ -248,6 +249,41 @@ impl Leopard {
             }
         });
         self.zeros = zeros;
+    }
+
+    /// Makes the error locator for those survivors; whether it was not the last one made.
+    pub(crate) fn locate(&mut self, survivors: &[Option<&[u8]>]) -> bool {
+        let (k, m) = (self.data, self.parity);
+        let missing = survivors[..k].iter().filter(|cell| cell.is_none()).count();
+        if missing == 0 {
+            return false;
+        }
+        // The places of the library: the smaller kind of cell, up to a power of two, then the
+        // other. Were they others, all that is lost is what was made here.
+        let high = matches!(self.decoder, Decoder::High(_));
+        let first = if high { m } else { k };
+        let second_at = first.next_power_of_two();
+        let end = second_at + k + m - first;
+        let mut erasures = [0; GF_ORDER];
+        erasures[first..second_at].fill(high.into());
+        erasures[end..].fill((!high).into());
+        let (data_at, parity_at) = if high { (second_at, 0) } else { (0, second_at) };
+        for (cell, bytes) in survivors[..k].iter().enumerate() {
+            erasures[data_at + cell] = bytes.is_none().into();
+        }
+        let mut needed = missing;
+        for (cell, bytes) in survivors[k..].iter().enumerate() {
+            let used = bytes.is_some() && needed > 0;
+            needed -= usize::from(used);
+            erasures[parity_at + cell] = (!used).into();
+        }
+        let truncated = if high { end } else { GF_ORDER };
+        let is_kept = |last: &Locator| last.truncated == truncated && last.erasures == erasures;
+        if LAST.with_borrow(is_kept) {
+            return false;
+        }
+        Located::eval_poly(&mut erasures, truncated);
+        true
     }
 
     /// Rebuilds `lost`, sorted and none of which is among `survivors`, over `columns`. At least as many
@@ -361,6 +397,26 @@ mod tests {
         }
         let mut half = std::array::from_fn(|place| (place % 2) as GfElement);
         assert!(!locate(&mut half, GF_ORDER), "too many");
+    }
+
+    /// Had the decoder asked for another locator, that would be the last one now.
+    #[test]
+    fn the_locator_made_ahead_is_the_one_that_decoding_asks_for() {
+        for (k, m) in [(290usize, 10usize), (20, 300)] {
+            let mut leopard = Leopard::new(k as u16, m as u16);
+            let cells = vec![vec![0u8; 64]; k + m];
+            let lost = |cell: usize| [3, 7, k, k + 4].contains(&cell);
+            let survivors: Vec<Option<&[u8]>> = cells
+                .iter()
+                .enumerate()
+                .map(|(cell, bytes)| (!lost(cell)).then_some(bytes.as_slice()))
+                .collect();
+            assert!(leopard.locate(&survivors), "{k}+{m}");
+            let mut rebuilt = vec![1u8; 64];
+            leopard.reconstruct(&survivors, &mut [Lost { cell: 7, bytes: &mut rebuilt }], 0..64);
+            assert_eq!(rebuilt, [0; 64]);
+            assert!(!leopard.locate(&survivors), "{k}+{m}");
+        }
     }
 
     #[test]

@@ -103,6 +103,13 @@ impl Plans {
         Ok(&plan.program)
     }
 
+    /// Whether the plan is kept.
+    pub(crate) fn has(&self, survivors: &CellSet, wanted: &CellSet) -> bool {
+        let set = self.set_of(survivors, wanted);
+        let key = Some((*survivors, *wanted));
+        self.plans[set * WAYS..(set + 1) * WAYS].iter().any(|plan| plan.key == key)
+    }
+
     /// Forgets every plan but keeps the memory.
     pub(crate) fn forget(&mut self) {
         self.plans.iter_mut().for_each(|plan| plan.key = None);

@@ -291,6 +291,33 @@ fn steps_do_what_the_whole_does() {
 }
 
 #[test]
+fn a_plan_that_takes_long_is_a_step_of_its_own() {
+    for (text, alone) in [("10+4", false), ("128+64", true), ("290+10", true)] {
+        let mut codec = codec(text, 64, Kernel::fastest());
+        let cells = stripe(&mut codec, &mut Random(3));
+        let lost: Vec<usize> = (1..=codec.descriptor().scheme().tolerated_losses()).collect();
+        let survivors: Vec<Option<&[u8]>> = cells
+            .iter()
+            .enumerate()
+            .map(|(i, cell)| (!lost.contains(&i)).then_some(cell.as_slice()))
+            .collect();
+        // The second stripe has its plan already.
+        for alone in [alone, false] {
+            let mut buffers = vec![vec![0; 64]; lost.len()];
+            let mut wanted: Vec<Lost<'_>> =
+                buffers.iter_mut().zip(&lost).map(|(bytes, &cell)| Lost { cell, bytes }).collect();
+            let mut cursor = Cursor::new();
+            let first = codec.reconstruct_step(&mut cursor, &survivors, &mut wanted).unwrap();
+            assert_eq!((first == Progress::More, cursor.column() == 0), (alone, alone), "{text}");
+            while cursor.column() < 64 {
+                let _ = codec.reconstruct_step(&mut cursor, &survivors, &mut wanted).unwrap();
+            }
+            assert!(lost.iter().zip(&buffers).all(|(&cell, bytes)| *bytes == cells[cell]));
+        }
+    }
+}
+
+#[test]
 fn kernels_of_other_processors_are_refused() {
     let descriptor = Descriptor::new("4+2".parse().unwrap(), 64).unwrap();
     let absent: Vec<Kernel> = Kernel::ALL.into_iter().filter(|k| !k.is_available()).collect();

@@ -1,11 +1,12 @@
 //! How long a step holds its core.
 //!
 //! A stripe of 16 MiB of data goes through every operation in steps, from memory, and each step
-//! is timed. A step that was interrupted says nothing about the code, so a row holds the median,
-//! over stripes, of the longest step of a stripe, and beside it the longest of all.
+//! is timed. A step that was interrupted says nothing about the code, so for the first, the second
+//! and each later step the least time of all stripes counts, and a row holds the longest of those;
+//! beside it, the longest that was seen.
 
+use super::Operation;
 use super::contender::{Cells, Stripes, lost_cells};
-use super::{Operation, median};
 use crate::{
     Checksums, Codec, Cursor, Descriptor, GeometryError, Kernel, Lost, Options, Progress, Scheme,
 };
@@ -66,7 +67,7 @@ pub struct StepRow {
     pub kernel: Kernel,
     /// Steps that a stripe took.
     pub steps: usize,
-    /// Microseconds of a stripe's longest step: the median of all stripes.
+    /// Microseconds of the longest step, each taken from the stripe where it was shortest.
     pub longest_us: f64,
     /// Microseconds of the longest step that was seen, interruptions included.
     pub worst_us: f64,
@@ -114,10 +115,10 @@ fn time(
     let lost = lost_cells(scheme, operation);
     let mut rebuilt = Cells::new(lost, cell_bytes);
     let mut delta = vec![0; cell_bytes];
-    let (mut longest, mut steps) = (Vec::with_capacity(request.rounds), 0);
+    let (mut least, mut worst): (Vec<u64>, u64) = (Vec::new(), 0);
     for round in 0..=request.rounds {
         let first = round % (scheme.cells() - lost + 1);
-        let one = stripes.with_cells(|data, parity| {
+        let times = stripes.with_cells(|data, parity| {
             let mut cursor = Cursor::new();
             match operation {
                 Operation::Encode => {
@@ -159,33 +160,33 @@ fn time(
             }
         });
         // The first stripe warms up what is made when it is first needed.
-        if round > 0 {
-            steps = one.0;
-            longest.push(one.1 as f64 / 1000.0);
+        if round == 0 {
+            continue;
         }
+        worst = worst.max(times.iter().copied().max().unwrap_or(0));
+        least.resize(times.len(), u64::MAX);
+        least.iter_mut().zip(times).for_each(|(least, time)| *least = time.min(*least));
     }
-    let worst_us = longest.iter().copied().fold(0.0, f64::max);
     StepRow {
         geometry: scheme.to_string(),
         cell_bytes: cell_bytes as u32,
         operation,
         kernel,
-        steps,
-        longest_us: median(&mut longest),
-        worst_us,
+        steps: least.len(),
+        longest_us: least.iter().copied().max().unwrap_or(0) as f64 / 1000.0,
+        worst_us: worst as f64 / 1000.0,
     }
 }
 
-/// Steps until the operation is done: how many, and the nanoseconds of the longest.
-fn timed(now: &dyn Fn() -> u64, mut step: impl FnMut() -> Progress) -> (usize, u64) {
-    let (mut steps, mut longest) = (0, 0);
+/// The nanoseconds of each step until the operation is done.
+fn timed(now: &dyn Fn() -> u64, mut step: impl FnMut() -> Progress) -> Vec<u64> {
+    let mut times = Vec::new();
     loop {
         let start = now();
         let progress = step();
-        longest = longest.max(now() - start);
-        steps += 1;
+        times.push(now() - start);
         if progress == Progress::Done {
-            return (steps, longest);
+            return times;
         }
     }
 }
