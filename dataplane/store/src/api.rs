@@ -130,6 +130,9 @@ pub enum PutError {
     Closed,
 }
 
+/// Why a delete failed: as a put may.
+pub type DeleteError = PutError;
+
 /// Why a get failed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum GetError {

@@ -10,14 +10,16 @@
 //! ```
 //!
 //! What must always hold: a record counts as committed when the mark of its batch is sound, or
-//! when a later block of its extent says that it was durable. The CRC of heads is that of the
+//! when a later block of its extent says that it was durable. The CRC of heads chains the
 //! checksums of all check blocks of the batch, in order: it vouches for exactly these records.
+//! h(0) = 0, h(i) = CRC32C(h(i-1) then the checksum of block i, each as four bytes).
 
 use zerocopy::little_endian::U32;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use super::block::{BODY_BYTES, Block, BlockError, Kind};
 use super::checkpoint::Stream;
+use super::crc32c;
 
 /// The end of a batch.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -42,6 +44,12 @@ struct MarkBody {
 const _: () = assert!(size_of::<MarkBody>() == BODY_BYTES);
 
 impl Mark {
+    /// The chained CRC with one more check block.
+    pub fn chain(heads_crc: u32, block_crc: u32) -> u32 {
+        let both = u64::from(heads_crc) | u64::from(block_crc) << 32;
+        crc32c(&both.to_le_bytes())
+    }
+
     /// Makes the block a mark.
     pub fn write(&self, block: &mut Block) {
         block.clear(Kind::Mark);

@@ -103,6 +103,11 @@ impl Kills {
         }
     }
 
+    /// There may be any number of others.
+    pub fn forget(&mut self) {
+        self.more = true;
+    }
+
     /// Adds all of another.
     pub fn join(&mut self, other: &Kills) {
         other.iter().for_each(|kill| self.add(kill));
@@ -282,6 +287,11 @@ impl Block {
         for (own, crc) in body.cell_crcs.iter_mut().zip(crcs) {
             *own = U32::new(*crc);
         }
+        self.flags = CELLS_SET;
+    }
+
+    /// Says that the cell CRCs of a record that was read stay when it is written again.
+    pub fn keep_cells(&mut self) {
         self.flags = CELLS_SET;
     }
 

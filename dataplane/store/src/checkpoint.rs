@@ -1,0 +1,242 @@
+//! Checkpoints: the recent changes become a run, and one record says how the disk stands.
+//!
+//! ```text
+//! freeze changes, note where each extent stands, give up empty extents, name the next
+//!   -> run with the changes (index extents) -> flush
+//!   -> checkpoint (meta extents, in turn)   -> flush
+//!   -> empty what an earlier checkpoint gave up -> flush
+//! ```
+//!
+//! What must always hold: a checkpoint is true of the moment when it was begun: its runs hold
+//! every change in front of the positions that it notes, and recovery reads on from those. An
+//! extent that it gives up holds nothing that its runs point at.
+
+use std::rc::Rc;
+
+use crate::api::PutError;
+use crate::core::{Core, State};
+use crate::index::{Entry, RunInfo};
+use crate::layout::{Block, Checkpoint, ExtentHead, ExtentRow, Origin, State as ExtentState};
+use crate::recovery::{checkpoint_blocks, write_checkpoint};
+use crate::runs::RunWriter;
+use crate::{BLOCK_BYTES, Bug, ExtentId};
+
+/// Blocks of a meta extent that are used before the other turn begins again: 32 MiB, so that
+/// recovery reads little.
+pub(crate) const META_BLOCKS: u32 = 8192;
+
+impl Core {
+    /// Writes a checkpoint; waits for one that is under way first.
+    pub(crate) async fn checkpoint(self: &Rc<Core>, clean: bool) -> Result<(), PutError> {
+        self.progress
+            .until(|| {
+                let state = &mut *self.state.borrow_mut();
+                (!state.checkpoint.busy).then(|| state.checkpoint.busy = true)
+            })
+            .await;
+        self.state.borrow_mut().checkpoint.wanted = false;
+        let result = self.write_checkpoint(clean).await;
+        self.state.borrow_mut().checkpoint.busy = false;
+        self.work.notify();
+        self.progress.notify();
+        result
+    }
+
+    async fn write_checkpoint(self: &Rc<Core>, clean: bool) -> Result<(), PutError> {
+        if self.state.borrow().fenced {
+            return Err(PutError::Fenced);
+        }
+        let (number, mut rows, changes) = self.state.borrow_mut().begin_checkpoint(self);
+        let run = match self.spill(&changes).await {
+            Ok(run) => run,
+            Err(why) => {
+                self.state.borrow_mut().index.thaw();
+                return Err(why);
+            }
+        };
+        let checkpoint = {
+            let state = self.state.borrow();
+            if clean {
+                assert!(state.lanes.is_idle(), "a clean stop leaves nothing under way");
+                rows = state.extents.rows();
+            }
+            let mut runs = Vec::new();
+            run.iter().chain(&state.runs).for_each(|run| run.encode(&mut runs));
+            Checkpoint {
+                uuid: self.uuid,
+                extent_blocks: self.medium.cut.extent_blocks,
+                payload_max: self.payload_max,
+                number,
+                clean,
+                next_sequence: state.next_sequence,
+                next_incarnation: state.extents.next_incarnation(),
+                written_s: self.world.wall_s(),
+                formatted_s: self.formatted_s,
+                extents: rows,
+                runs,
+                profile: state.checkpoint.profile.clone(),
+            }
+        };
+        let len = checkpoint.encode().len();
+        if self.write_in_turn(&checkpoint, len).await.is_err() || self.medium.flush().await.is_err()
+        {
+            self.fence();
+            self.state.borrow_mut().index.thaw();
+            return Err(PutError::Fenced);
+        }
+        {
+            let state = &mut *self.state.borrow_mut();
+            state.checkpoint.durable = number;
+            state.index.spilled();
+            if let Some(run) = run {
+                state.runs.insert(0, run);
+            }
+            state.extents.names_durable();
+        }
+        self.count(|counters| {
+            counters.checkpoints += 1;
+            counters.checkpoint_bytes += len as u64;
+        });
+        if !clean {
+            self.empty_dead().await;
+        }
+        Ok(())
+    }
+
+    async fn spill(self: &Rc<Core>, changes: &[Entry]) -> Result<Option<RunInfo>, PutError> {
+        if changes.is_empty() {
+            return Ok(None);
+        }
+        let mut writer = RunWriter::new(self, 0);
+        for entry in changes {
+            writer.push(*entry).await?;
+        }
+        writer.finish().await
+    }
+
+    /// Writes a checkpoint to the meta extent whose turn it is.
+    async fn write_in_turn(self: &Rc<Core>, checkpoint: &Checkpoint, len: usize) -> Result<(), ()> {
+        let blocks = checkpoint_blocks(len, self.payload_max);
+        let (turn, mut at) = {
+            let state = self.state.borrow();
+            (state.checkpoint.turn, state.checkpoint.ends[state.checkpoint.turn])
+        };
+        let limit = META_BLOCKS.max(blocks).min(self.medium.cut.extent_blocks);
+        assert!(blocks <= limit, "a checkpoint fits a meta extent");
+        if at.saturating_add(blocks) > limit {
+            if self.medium.cut.zoned {
+                let meta = self.medium.cut.meta()[turn];
+                self.medium.zone_reset(meta).await.map_err(drop)?;
+            }
+            at = 0;
+        }
+        let end = write_checkpoint(&self.world, &self.medium, checkpoint, turn, at)
+            .await
+            .map_err(drop)?;
+        let state = &mut *self.state.borrow_mut();
+        state.checkpoint.ends[turn] = end;
+        state.checkpoint.turn = 1 - turn;
+        Ok(())
+    }
+
+    /// Empties the extents that an earlier checkpoint than the last gave up.
+    async fn empty_dead(self: &Rc<Core>) {
+        let dead = {
+            let state = self.state.borrow();
+            state.extents.to_empty(state.checkpoint.durable)
+        };
+        if dead.is_empty() {
+            return;
+        }
+        let mut emptied = Vec::new();
+        for extent in dead {
+            match self.empty(extent).await {
+                Ok(()) => emptied.push(extent),
+                Err(()) => self.state.borrow_mut().extents.set_offline(extent),
+            }
+        }
+        if self.medium.flush().await.is_err() {
+            return self.fence();
+        }
+        let state = &mut *self.state.borrow_mut();
+        for extent in &emptied {
+            state.extents.set_free(*extent);
+        }
+        self.count(|counters| counters.emptied += emptied.len() as u64);
+        self.work.notify();
+        self.progress.notify();
+    }
+
+    /// Makes sure that nothing in an extent can be taken for live again: a zone is reset, and on
+    /// a conventional disk the first and the last block say that a new life has begun.
+    pub(crate) async fn empty(self: &Rc<Core>, extent: ExtentId) -> Result<(), ()> {
+        if self.medium.cut.zoned {
+            return self.medium.zone_reset(extent).await.map_err(drop);
+        }
+        let incarnation = self.state.borrow_mut().extents.new_incarnation();
+        for block in [0, self.medium.cut.extent_blocks - 1] {
+            let mut buf = self.record_buf(0).await.buf;
+            buf.set_len(BLOCK_BYTES);
+            let head = ExtentHead { stream: None, opened_s: self.world.wall_s(), expires_s: 0 };
+            head.write(Block::over_mut(&mut buf));
+            let origin = Origin { uuid: self.uuid, extent, block, incarnation };
+            Block::over_mut(&mut buf).seal(&origin, 0, 0);
+            let (result, _) = self.medium.write(extent, block, buf).await;
+            result.map_err(drop)?;
+        }
+        Ok(())
+    }
+
+    /// The task that does what nobody waits for: checkpoints and merges. The cleaner has a task
+    /// of its own, since it waits for changes that may wait for a checkpoint.
+    pub(crate) async fn keeper_task(self: Rc<Core>) {
+        loop {
+            let (over, wanted, fenced, closing) = {
+                let state = self.state.borrow();
+                (state.over, state.checkpoint.wanted, state.fenced, state.closing)
+            };
+            if over {
+                return;
+            }
+            // What failed is not tried again at once: the next change asks again.
+            self.state.borrow_mut().keeping = true;
+            let worked = !fenced
+                && !closing
+                && (wanted && self.checkpoint(false).await.is_ok()
+                    || matches!(self.merge_runs().await, Ok(true))
+                        && self.checkpoint(false).await.is_ok());
+            self.state.borrow_mut().keeping = false;
+            self.progress.notify();
+            if !worked {
+                self.chores.next().await;
+            }
+        }
+    }
+}
+
+impl State {
+    /// Notes how everything stands, as the next checkpoint will say it.
+    fn begin_checkpoint(&mut self, core: &Core) -> (u64, Vec<ExtentRow>, Vec<Entry>) {
+        let number = self.checkpoint.durable + 1;
+        let idle: Vec<ExtentId> = self
+            .extents
+            .ids()
+            .filter(|id| {
+                self.extents.row(*id).state == ExtentState::Sealed
+                    && self.extents.live_bytes_of(*id) == 0
+                    && !self.lanes.holds(*id)
+            })
+            .collect();
+        for id in idle {
+            self.extents.kill(id, number);
+        }
+        self.extents.name_next(core.options.named, core.has(Bug::NoNewIncarnation));
+        if self.starting {
+            // Until the first checkpoint is durable only chunks of its runs are written, and
+            // the one before it knows of none: they may use what it names itself.
+            self.extents.names_at_once();
+        }
+        self.index.freeze();
+        (number, self.extents.rows(), self.index.memtable().frozen().collect())
+    }
+}

@@ -1,0 +1,262 @@
+//! Reads: one read of the disk each, and every byte checked before it is given away.
+//!
+//! What must always hold: no byte leaves that does not have its checksum, in a record that says
+//! that it is this key's, lies here, and belongs to the present life of its extent. What fails
+//! is counted and its extent is quarantined: nothing more is appended to it.
+
+use std::ops::Range;
+use std::rc::Rc;
+
+use isotherm_seam::IoError;
+
+use crate::api::{Get, GetError, Identity};
+use crate::core::Core;
+use crate::index::{DeltaKind, Found};
+use crate::layout::{
+    Block, BlockError, CRC_BYTES, Kind, Origin, RecordHead, SEGMENT_BYTES, Segments, Shape, Tomb,
+    Tombs,
+};
+use crate::payload::Shard;
+use crate::{BLOCK_BYTES, Bug, ExtentId, Key, Place};
+
+/// Why a block could not be read as what it must be.
+pub(crate) enum ReadError {
+    Io(IoError),
+    Buffer(isotherm_seam::PoolExhausted),
+    Damaged,
+}
+
+impl Core {
+    pub(crate) async fn get(self: &Rc<Core>, get: &Get) -> Result<Shard, GetError> {
+        let place = self.find(&get.key)?;
+        let _pin = self.pin(place.extent);
+        let range = get.range.clone();
+        // Which blocks: from the check block of the first segment to the last CRC unit's end.
+        let (first, from, to) = match &range {
+            None => (0, 0, u32::from(place.blocks)),
+            Some(range) => {
+                // An empty range is read as the byte in front of it.
+                let start = range.start.min(range.end.saturating_sub(1));
+                let first = start / SEGMENT_BYTES as u32;
+                let from = Shape { payload_bytes: 0 }.segment_block(first);
+                let last = range.end.saturating_sub(1);
+                let unit_end = (last as usize / CRC_BYTES + 1) * CRC_BYTES;
+                let to = Shape { payload_bytes: unit_end as u32 }.blocks();
+                if from >= u32::from(place.blocks) || range.start > range.end {
+                    let identity = self.stat(&get.key).await?;
+                    return Err(GetError::OutOfRange { len_bytes: identity.len_bytes });
+                }
+                (first, from, to.min(u32::from(place.blocks)))
+            }
+        };
+        let buf =
+            self.world.pool.alloc((to - from) as usize * BLOCK_BYTES).map_err(GetError::Buffer)?;
+        let (result, buf) = self.medium.read(place.extent, place.block + from, buf).await;
+        if let Err(error) = result {
+            self.suspect(place.extent);
+            return Err(GetError::Io(error));
+        }
+        let damaged = || GetError::Damaged {
+            extent: place.extent,
+            lba: self.medium.lba(place.extent, place.block),
+        };
+        let origin = self.origin(place.extent, place.block + from);
+        let (head, shape, sequence) = match self.check_head(&buf[..BLOCK_BYTES], &origin, first) {
+            Ok(found) => found,
+            Err(_) => {
+                self.suspect(place.extent);
+                return Err(damaged());
+            }
+        };
+        if head.key != get.key {
+            return Err(GetError::NotFound);
+        }
+        let range = match range {
+            None => 0..shape.payload_bytes,
+            Some(range) if range.end <= shape.payload_bytes => range,
+            Some(_) => return Err(GetError::OutOfRange { len_bytes: shape.payload_bytes }),
+        };
+        let is_checked = get.range.is_some() && self.has(Bug::RangeUnchecked)
+            || shape.blocks() == u32::from(place.blocks)
+                && self.check_segments(&buf, &origin, &head, shape, first, &range);
+        if !is_checked {
+            self.suspect(place.extent);
+            return Err(damaged());
+        }
+        self.count(|counters| counters.gets += 1);
+        let identity = identity(&head, shape, sequence);
+        Ok(Shard { buf, identity, shape, first, range })
+    }
+
+    /// Where a shard lies, as far as the index knows.
+    fn find(&self, key: &Key) -> Result<Place, GetError> {
+        let place = match self.state.borrow().index.lookup(key) {
+            Found::Absent => return Err(GetError::NotFound),
+            Found::Memory(delta) => match delta.kind {
+                DeltaKind::Gone => return Err(GetError::NotFound),
+                DeltaKind::Dead => return Err(GetError::Deleted),
+                DeltaKind::Live => delta.place,
+            },
+            Found::Collided(place) | Found::Table(place) => place,
+        };
+        match place.dead {
+            true => Err(GetError::Deleted),
+            false => Ok(place),
+        }
+    }
+
+    pub(crate) async fn stat(self: &Rc<Core>, key: &Key) -> Result<Identity, GetError> {
+        let place = self.find(key)?;
+        match self.read_head(key, &place).await {
+            Ok(Some((head, (shape, sequence)))) => Ok(identity(&head, shape, sequence)),
+            Ok(None) => Err(GetError::NotFound),
+            Err(ReadError::Io(error)) => Err(GetError::Io(error)),
+            Err(ReadError::Buffer(why)) => Err(GetError::Buffer(why)),
+            Err(ReadError::Damaged) => Err(GetError::Damaged {
+                extent: place.extent,
+                lba: self.medium.lba(place.extent, place.block),
+            }),
+        }
+    }
+
+    /// The head of a record; `None` if it is another key's.
+    #[expect(clippy::type_complexity, reason = "a head, its lengths and its number")]
+    pub(crate) async fn read_head(
+        self: &Rc<Core>,
+        key: &Key,
+        place: &Place,
+    ) -> Result<Option<(RecordHead, (Shape, u64))>, ReadError> {
+        let buf = self.read_block(place.extent, place.block).await?;
+        let origin = self.origin(place.extent, place.block);
+        match self.check_head(&buf, &origin, 0) {
+            Ok((head, shape, sequence)) => {
+                Ok((head.key == *key).then_some((head, (shape, sequence))))
+            }
+            Err(_) => {
+                self.suspect(place.extent);
+                Err(ReadError::Damaged)
+            }
+        }
+    }
+
+    /// The tombstone of a key; `None` if there are only those of others.
+    pub(crate) async fn read_tomb(
+        self: &Rc<Core>,
+        key: &Key,
+        place: &Place,
+    ) -> Result<Option<Tomb>, ReadError> {
+        let buf = self.read_block(place.extent, place.block).await?;
+        let origin = self.origin(place.extent, place.block);
+        let tomb = sound(&buf, &origin, Kind::Tombs, self.has(Bug::StaleIncarnation))
+            .and_then(|block| Ok(Tombs::read(block)?.find(|tomb| tomb.key == *key)));
+        tomb.map_err(|_| {
+            self.suspect(place.extent);
+            ReadError::Damaged
+        })
+    }
+
+    async fn read_block(
+        self: &Rc<Core>,
+        extent: ExtentId,
+        block: u32,
+    ) -> Result<isotherm_seam::IoBuf, ReadError> {
+        let _pin = self.pin(extent);
+        let buf = self.world.pool.alloc(BLOCK_BYTES).map_err(ReadError::Buffer)?;
+        let (result, buf) = self.medium.read(extent, block, buf).await;
+        if let Err(error) = result {
+            self.suspect(extent);
+            return Err(ReadError::Io(error));
+        }
+        Ok(buf)
+    }
+
+    /// What a block there must say of itself.
+    pub(crate) fn origin(&self, extent: ExtentId, block: u32) -> Origin {
+        let state = self.state.borrow();
+        let incarnation = state.extents.row(extent).incarnation;
+        Origin { uuid: self.uuid, extent, block, incarnation }
+    }
+
+    fn check_head(
+        &self,
+        bytes: &[u8],
+        origin: &Origin,
+        segment: u32,
+    ) -> Result<(RecordHead, Shape, u64), BlockError> {
+        let block = sound(bytes, origin, Kind::Data, self.has(Bug::StaleIncarnation))?;
+        let (head, shape) = RecordHead::read(block)?;
+        if block.segment().0 != segment {
+            return Err(BlockError::Contradiction);
+        }
+        Ok((head, shape, block.sequence()))
+    }
+
+    /// Whether every segment that the range touches is of this record and unharmed.
+    fn check_segments(
+        &self,
+        buf: &[u8],
+        origin: &Origin,
+        head: &RecordHead,
+        shape: Shape,
+        first: u32,
+        range: &Range<u32>,
+    ) -> bool {
+        let base = shape.segment_block(first);
+        let last = range.end.saturating_sub(1) / SEGMENT_BYTES as u32;
+        (first..=last.min(shape.segments() - 1)).all(|segment| {
+            let ahead = shape.segment_block(segment) - base;
+            let at = ahead as usize * BLOCK_BYTES;
+            let Some((bytes, payload)) = buf[at..].split_at_checked(BLOCK_BYTES) else {
+                return false;
+            };
+            let origin = Origin { block: origin.block + ahead, ..*origin };
+            let Ok((own, own_shape, _)) = self.check_head(bytes, &origin, segment) else {
+                return false;
+            };
+            let start = segment as usize * SEGMENT_BYTES;
+            let from = (range.start as usize).max(start) - start;
+            let to = (range.end as usize).clamp(start, start + SEGMENT_BYTES) - start;
+            let units = from / CRC_BYTES..to.div_ceil(CRC_BYTES);
+            own.key == head.key
+                && own_shape == shape
+                && Segments::check_units(Block::over(bytes), payload, units.start, units.end)
+        })
+    }
+
+    /// A read of this extent failed: nothing more is appended to it, and it is emptied first.
+    pub(crate) fn suspect(&self, extent: ExtentId) {
+        self.count(|counters| counters.damaged += 1);
+        let state = &mut *self.state.borrow_mut();
+        state.extents.row_mut(extent).suspect = true;
+        state.lanes.close_extent(extent, &mut state.extents);
+    }
+}
+
+fn identity(head: &RecordHead, shape: Shape, sequence: u64) -> Identity {
+    Identity {
+        key: head.key,
+        epoch: head.epoch,
+        codec: head.codec,
+        len_bytes: shape.payload_bytes,
+        sequence,
+        put_s: head.put_s,
+    }
+}
+
+/// A sound block of this kind that lies where it must, of this life of the extent.
+pub(crate) fn sound<'a>(
+    bytes: &'a [u8],
+    origin: &Origin,
+    kind: Kind,
+    any_life: bool,
+) -> Result<&'a Block, BlockError> {
+    let (block, own) = Block::check(bytes)?;
+    match block.check_origin(origin) {
+        Err(BlockError::Stale) if any_life => {}
+        result => result?,
+    }
+    if own != kind {
+        return Err(BlockError::Kind);
+    }
+    Ok(block)
+}

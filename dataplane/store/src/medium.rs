@@ -1,0 +1,211 @@
+//! The disk as the store sees it: extents of blocks.
+//!
+//! What must always hold: nothing outside an extent's writable blocks is addressed, and every
+//! transfer is whole blocks.
+
+use isotherm_reactor::{Command, Disk, Transfer};
+use isotherm_seam::{Geometry, IoBuf, Lba, Persist, ZoneId};
+
+use crate::layout::{Shape, State};
+use crate::{BLOCK_BYTES, ExtentId, Place};
+
+/// Extents of a conventional disk, by convention: 256 MiB.
+pub const EXTENT_BLOCKS_DEFAULT: u32 = 65_536;
+
+/// Longest payload of a shard.
+pub const PAYLOAD_MAX: u32 = 1 << 20;
+
+/// How a disk is cut into extents.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Cut {
+    /// Blocks from the start of one extent to the next.
+    pub stride_blocks: u64,
+    /// Writable blocks of each.
+    pub extent_blocks: u32,
+    /// How many.
+    pub extents: u32,
+    /// Each is a zone that is written at its write pointer and reset as a whole.
+    pub zoned: bool,
+    /// The first so many zones are conventional and are not used as extents are.
+    pub conventional: u32,
+}
+
+/// Why a disk can't hold a store.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Unfit {
+    /// Blocks of more than 4 KiB, or zones that are no whole number of blocks.
+    #[error("its blocks are larger than 4 KiB, or its zones are not made of whole ones")]
+    Blocks,
+    /// Too few extents.
+    #[error("{extents} extents of {extent_blocks} blocks are too few: at least {least} are needed")]
+    TooSmall {
+        /// So many fit.
+        extents: u32,
+        /// Of so many blocks of 4 KiB.
+        extent_blocks: u32,
+        /// So many are needed.
+        least: u32,
+    },
+    /// The extent size is out of range.
+    #[error("an extent has 16 to 65,536 blocks of 4 KiB")]
+    ExtentBlocks,
+    /// Conventional zones in front: not supported yet.
+    #[error("its first zones are conventional, which is not supported")]
+    Conventional,
+    /// Requests are too short for a record.
+    #[error("the device takes at most {io_bytes_max} bytes at once, too few for a record")]
+    Requests {
+        /// What it takes.
+        io_bytes_max: u32,
+    },
+}
+
+/// Extents that a disk must have at least: two for checkpoints, the reserve, one for each
+/// stream and some to work with.
+pub const EXTENTS_LEAST: u32 = 16;
+
+impl Cut {
+    /// Cuts a disk; `extent_blocks` is for conventional ones, a zoned one has its own.
+    pub fn new(geometry: &Geometry, extent_blocks: Option<u32>) -> Result<Cut, Unfit> {
+        let logical = u64::from(geometry.logical.bytes());
+        if logical > BLOCK_BYTES as u64 || geometry.physical.bytes() > BLOCK_BYTES as u32 {
+            return Err(Unfit::Blocks);
+        }
+        let per_block = BLOCK_BYTES as u64 / logical;
+        let cut = match &geometry.zones {
+            Some(zones) => {
+                if zones.conventional > 0 {
+                    return Err(Unfit::Conventional);
+                }
+                if zones.zone_blocks % per_block != 0 {
+                    return Err(Unfit::Blocks);
+                }
+                let writable = zones.capacity_blocks / per_block;
+                Cut {
+                    stride_blocks: zones.zone_blocks / per_block,
+                    extent_blocks: u32::try_from(writable).map_err(|_| Unfit::ExtentBlocks)?,
+                    extents: zones.zones.min(Place::EXTENTS_MAX),
+                    zoned: true,
+                    conventional: 0,
+                }
+            }
+            None => {
+                let extent_blocks = extent_blocks.unwrap_or(EXTENT_BLOCKS_DEFAULT);
+                let extents = geometry.blocks / per_block / u64::from(extent_blocks.max(1));
+                Cut {
+                    stride_blocks: u64::from(extent_blocks),
+                    extent_blocks,
+                    extents: extents.min(u64::from(Place::EXTENTS_MAX)) as u32,
+                    zoned: false,
+                    conventional: 0,
+                }
+            }
+        };
+        if !(16..=Place::EXTENT_BLOCKS_MAX).contains(&cut.extent_blocks) {
+            return Err(Unfit::ExtentBlocks);
+        }
+        if cut.extents < EXTENTS_LEAST {
+            return Err(Unfit::TooSmall {
+                extents: cut.extents,
+                extent_blocks: cut.extent_blocks,
+                least: EXTENTS_LEAST,
+            });
+        }
+        Ok(cut)
+    }
+
+    /// The two extents that hold checkpoints: the first one and the middle one, far apart.
+    pub fn meta(&self) -> [ExtentId; 2] {
+        [ExtentId(0), ExtentId(self.extents / 2)]
+    }
+
+    /// The longest payload that an extent and a request can hold: a record with the extent's
+    /// head and a mark fits half an extent.
+    pub fn payload_max(&self, io_bytes_max: u32) -> u32 {
+        let request = (io_bytes_max / BLOCK_BYTES as u32).saturating_sub(2);
+        let blocks = (self.extent_blocks / 2 - 2).min(request);
+        let mut payload = (blocks * BLOCK_BYTES as u32).min(PAYLOAD_MAX);
+        while payload > 0 && (Shape { payload_bytes: payload }).blocks() > blocks {
+            payload -= BLOCK_BYTES as u32;
+        }
+        payload
+    }
+
+    fn is_within(&self, extent: ExtentId, block: u32, blocks: u32) -> bool {
+        extent.0 < self.extents
+            && block.checked_add(blocks).is_some_and(|end| end <= self.extent_blocks)
+    }
+}
+
+/// The disk, cut into extents.
+#[derive(Clone)]
+pub(crate) struct Medium {
+    disk: Disk,
+    pub(crate) cut: Cut,
+    blocks_per_block: u64,
+    pub(crate) volatile_cache: bool,
+}
+
+impl Medium {
+    pub(crate) fn new(disk: &Disk, cut: Cut) -> Medium {
+        let geometry = disk.geometry();
+        Medium {
+            disk: disk.clone(),
+            cut,
+            blocks_per_block: BLOCK_BYTES as u64 / u64::from(geometry.logical.bytes()),
+            volatile_cache: geometry.volatile_cache,
+        }
+    }
+
+    pub(crate) fn lba(&self, extent: ExtentId, block: u32) -> Lba {
+        let block = u64::from(extent.0) * self.cut.stride_blocks + u64::from(block);
+        Lba(block * self.blocks_per_block)
+    }
+
+    pub(crate) fn blocks_per_block(&self) -> u64 {
+        self.blocks_per_block
+    }
+
+    pub(crate) fn io_bytes_max(&self) -> u32 {
+        self.disk.geometry().io_bytes_max
+    }
+
+    /// Fills the buffer from a block on.
+    pub(crate) fn read(&self, extent: ExtentId, block: u32, buf: IoBuf) -> Transfer {
+        self.check(extent, block, buf.len());
+        self.disk.read(self.lba(extent, block), buf)
+    }
+
+    /// Writes the buffer.
+    pub(crate) fn write(&self, extent: ExtentId, block: u32, buf: IoBuf) -> Transfer {
+        self.check(extent, block, buf.len());
+        self.disk.write(self.lba(extent, block), buf, Persist::Flush)
+    }
+
+    pub(crate) fn flush(&self) -> Command {
+        self.disk.flush()
+    }
+
+    pub(crate) fn zone_reset(&self, extent: ExtentId) -> Command {
+        self.disk.zone_reset(ZoneId(extent.0))
+    }
+
+    pub(crate) fn zone_finish(&self, extent: ExtentId) -> Command {
+        self.disk.zone_finish(ZoneId(extent.0))
+    }
+
+    pub(crate) fn zone_report(&self, extent: ExtentId, buf: IoBuf) -> Transfer {
+        self.disk.zone_report(ZoneId(extent.0), buf)
+    }
+
+    fn check(&self, extent: ExtentId, block: u32, len: usize) {
+        assert!(len > 0 && len.is_multiple_of(BLOCK_BYTES), "whole blocks");
+        let blocks = (len / BLOCK_BYTES) as u32;
+        assert!(self.cut.is_within(extent, block, blocks), "within the extent");
+    }
+}
+
+/// Whether an extent in this state can hold what is in the index.
+pub(crate) fn can_hold(state: State) -> bool {
+    matches!(state, State::Open | State::Sealed)
+}

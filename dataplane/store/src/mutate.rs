@@ -1,0 +1,272 @@
+//! Puts and deletes: one change of a key at a time, in the order of the calls.
+//!
+//! What must always hold: before a key's record is replaced or killed the store is certain that
+//! it is that key's. A fingerprint alone never decides: the record itself is read, or the
+//! memory of recent changes or the index run, which have whole keys.
+
+use std::rc::Rc;
+
+use crate::api::{Delete, Put, PutError};
+use crate::append::{Body, Item, NO_KILLS, Then};
+use crate::core::{Core, Done, Turns};
+use crate::index::{DeltaKind, Found};
+use crate::layout::{Kill, Kills, RecordHead, Shape, Stream, Tomb};
+use crate::payload::PutBuf;
+use crate::{Key, Place};
+
+/// What a key is now.
+pub(crate) enum Standing {
+    Absent,
+    /// A shard at this place, over older records at those.
+    Live {
+        place: Place,
+        kills: Kills,
+    },
+    /// A tombstone.
+    Dead {
+        place: Place,
+        kills: Kills,
+        held: bool,
+    },
+}
+
+impl Core {
+    /// Checks and queues a put; its answer comes in the slot.
+    pub(crate) fn begin_put(self: &Rc<Core>, put: Put, buf: PutBuf) -> u32 {
+        let slot = self.state.borrow_mut().answers.open();
+        if let Some(why) = self.put_is_refused(&put, &buf) {
+            self.state.borrow_mut().answers.put(slot, Err(why));
+            return slot;
+        }
+        let (ticket, change) = self.take_ticket(put.key);
+        let absent = matches!(self.state.borrow().index.lookup(&put.key), Found::Absent);
+        if ticket.is_first && absent {
+            self.queue_put(put, buf, slot, change, None, Kills::default());
+            return slot;
+        }
+        let core = Rc::clone(self);
+        self.spawn("store.put", async move {
+            core.turn(put.key, ticket.number).await;
+            match core.standing(&put.key).await {
+                Ok(Standing::Absent) => {
+                    core.queue_put(put, buf, slot, change, None, Kills::default());
+                }
+                Ok(Standing::Live { place, kills }) => {
+                    core.queue_put(put, buf, slot, change, Some(place), kills);
+                }
+                Ok(Standing::Dead { .. }) => {
+                    core.answer_early(put.key, slot, change, Err(PutError::Deleted));
+                }
+                Err(why) => core.answer_early(put.key, slot, change, Err(why)),
+            }
+        });
+        slot
+    }
+
+    fn put_is_refused(&self, put: &Put, buf: &PutBuf) -> Option<PutError> {
+        if buf.len() > self.payload_max as usize {
+            return Some(PutError::TooLong);
+        }
+        if let Some(expected) = put.crc {
+            let mut digest = crc_fast::Digest::new(crc_fast::CrcAlgorithm::Crc32Iscsi);
+            buf.pieces().for_each(|piece| digest.update(piece));
+            if digest.finalize() as u32 != expected {
+                return Some(PutError::Mismatch);
+            }
+        }
+        self.change_is_refused()
+    }
+
+    fn change_is_refused(&self) -> Option<PutError> {
+        let state = self.state.borrow();
+        if state.closing {
+            Some(PutError::Closed)
+        } else if state.fenced {
+            Some(PutError::Fenced)
+        } else {
+            None
+        }
+    }
+
+    fn queue_put(
+        &self,
+        put: Put,
+        buf: PutBuf,
+        slot: u32,
+        change: u64,
+        replaced: Option<Place>,
+        kills: Kills,
+    ) {
+        let is_refused = {
+            let state = self.state.borrow();
+            let queued = state.changes.len() as u64;
+            replaced.is_none() && state.index.room() < queued
+        };
+        if is_refused {
+            return self.answer_early(put.key, slot, change, Err(PutError::IndexFull));
+        }
+        let head = RecordHead {
+            key: put.key,
+            epoch: put.epoch,
+            codec: put.codec,
+            put_s: self.world.wall_s(),
+            expires_s: put.expires_s,
+            kills,
+            supersedes: replaced,
+        };
+        let shape = buf.shape;
+        let body = Body::Shard { head, buf: Some(buf) };
+        let then = Then::Answer { slot, change, replaced };
+        self.enqueue(Item { body, shape, sequence: None, then }, Stream::Fresh);
+    }
+
+    /// Queues a delete; its answer comes in the slot.
+    pub(crate) fn begin_delete(self: &Rc<Core>, delete: Delete) -> u32 {
+        let slot = self.state.borrow_mut().answers.open();
+        if let Some(why) = self.change_is_refused() {
+            self.state.borrow_mut().answers.put(slot, Err(why));
+            return slot;
+        }
+        let (ticket, change) = self.take_ticket(delete.key);
+        let core = Rc::clone(self);
+        self.spawn("store.delete", async move {
+            core.turn(delete.key, ticket.number).await;
+            let (replaced, kills) = match core.standing(&delete.key).await {
+                Ok(Standing::Absent) if !delete.hold => {
+                    return core.answer_early(delete.key, slot, change, Ok(Done::Deleted));
+                }
+                Ok(Standing::Absent) => (None, Kills::default()),
+                Ok(Standing::Live { place, kills }) => (Some(place), kills),
+                Ok(Standing::Dead { held, .. }) if held || !delete.hold => {
+                    if delete.hold {
+                        core.state.borrow_mut().released.remove(&delete.key);
+                    }
+                    return core.answer_early(delete.key, slot, change, Ok(Done::Deleted));
+                }
+                Ok(Standing::Dead { place, kills, .. }) => (Some(place), kills),
+                Err(why) => return core.answer_early(delete.key, slot, change, Err(why)),
+            };
+            let tomb = {
+                let state = &mut *core.state.borrow_mut();
+                state.released.remove(&delete.key);
+                Tomb {
+                    key: delete.key,
+                    sequence: 0,
+                    epoch: delete.epoch,
+                    deleted_s: core.world.wall_s(),
+                    held: delete.hold,
+                    born: state.extents.next_incarnation(),
+                    kills,
+                    supersedes: replaced,
+                }
+            };
+            let then = Then::Answer { slot, change, replaced };
+            let shape = Shape { payload_bytes: 0 };
+            core.enqueue(
+                Item { body: Body::Tomb(tomb), shape, sequence: None, then },
+                Stream::Fresh,
+            );
+        });
+        slot
+    }
+
+    fn answer_early(&self, key: Key, slot: u32, change: u64, answer: Result<Done, PutError>) {
+        let state = &mut *self.state.borrow_mut();
+        state.answers.put(slot, answer);
+        state.changes.remove(&change);
+        state.end_turn(key);
+        self.progress.notify();
+    }
+
+    fn take_ticket(&self, key: Key) -> (Ticket, u64) {
+        let state = &mut *self.state.borrow_mut();
+        let change = state.next_change;
+        state.next_change += 1;
+        state.changes.insert(change);
+        (state.take_turn(key), change)
+    }
+
+    /// Waits for its turn to change a key.
+    pub(crate) async fn turn(&self, key: Key, number: u32) {
+        let is_next = || {
+            let state = self.state.borrow();
+            let turns = state.turns.get(&key).expect("a ticket was taken");
+            (turns.serving == number).then_some(())
+        };
+        self.progress.until(is_next).await;
+    }
+
+    /// What a key is, for certain.
+    pub(crate) async fn standing(self: &Rc<Core>, key: &Key) -> Result<Standing, PutError> {
+        let (place, fresh) = {
+            let state = self.state.borrow();
+            match state.index.lookup(key) {
+                Found::Absent => return Ok(Standing::Absent),
+                Found::Memory(delta) => match delta.kind {
+                    DeltaKind::Gone => return Ok(Standing::Absent),
+                    DeltaKind::Live => (delta.place, delta.flags & NO_KILLS != 0),
+                    DeltaKind::Dead => (delta.place, false),
+                },
+                Found::Collided(place) | Found::Table(place) => (place, false),
+            }
+        };
+        let own = self.kill_of(&place);
+        if fresh {
+            let mut kills = Kills::default();
+            kills.add(own);
+            return Ok(Standing::Live { place, kills });
+        }
+        if place.dead {
+            return match self.read_tomb(key, &place).await {
+                Ok(Some(tomb)) => Ok(Standing::Dead { place, kills: tomb.kills, held: tomb.held }),
+                Ok(None) => Ok(Standing::Absent),
+                Err(_) => match self.find_in_runs(key).await? {
+                    Some(_) => {
+                        let mut kills = Kills::default();
+                        kills.forget();
+                        Ok(Standing::Dead { place, kills, held: true })
+                    }
+                    None => Ok(Standing::Absent),
+                },
+            };
+        }
+        let mut kills = match self.read_head(key, &place).await {
+            Ok(Some((head, _))) => head.kills,
+            Ok(None) => return Ok(Standing::Absent),
+            // Its record can't be read. The runs have the whole key; what older records it
+            // named is lost, so whatever kills it must outlive everything older.
+            Err(_) => match self.find_in_runs(key).await? {
+                Some(_) => {
+                    let mut kills = Kills::default();
+                    kills.forget();
+                    kills
+                }
+                None => return Ok(Standing::Absent),
+            },
+        };
+        kills.retain(|kill| self.state.borrow().extents.is_alive(kill));
+        kills.add(own);
+        Ok(Standing::Live { place, kills })
+    }
+
+    pub(crate) fn kill_of(&self, place: &Place) -> Kill {
+        let state = self.state.borrow();
+        Kill { extent: place.extent, incarnation: state.extents.row(place.extent).incarnation }
+    }
+}
+
+/// A place in the line of those who want to change a key.
+#[derive(Clone, Copy)]
+pub(crate) struct Ticket {
+    pub(crate) number: u32,
+    pub(crate) is_first: bool,
+}
+
+impl crate::core::State {
+    /// Queues for a change of a key; [`crate::core::State::end_turn`] must follow.
+    pub(crate) fn take_turn(&mut self, key: Key) -> Ticket {
+        let turns = self.turns.entry(key).or_insert(Turns { serving: 0, next: 0 });
+        turns.next += 1;
+        Ticket { number: turns.next - 1, is_first: turns.next - 1 == turns.serving }
+    }
+}

@@ -1,0 +1,344 @@
+//! The cleaner: extents with little that is live are emptied.
+//!
+//! What must always hold:
+//! - What the cleaner can't read it does not drop: the extent stays as it is, suspect, until what
+//!   is live in it was repaired from elsewhere or deleted.
+//! - An extent dies only when nothing in the index points into it, and is emptied only when the
+//!   checkpoint that says so is durable.
+//! - A tombstone is dropped only when every extent that may hold what it kills has been emptied.
+//! - A key that moves is nobody else's to change until the move is durable.
+
+use std::rc::Rc;
+
+use crate::api::PutError;
+use crate::append::{Body, Item, Then};
+use crate::core::{Core, State};
+use crate::layout::{Block, Kill, Kind, RecordHead, Shape, State as ExtentState, Stream, Tomb};
+use crate::recovery::{Cursor, Piece, Walker, window_blocks};
+use crate::store::Store;
+use crate::{BLOCK_BYTES, Bug, ExtentId, Place};
+
+/// Records that are on their way at a time.
+const MOVES_MAX: u64 = 64;
+
+/// What the cleaner sees of an extent.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Candidate {
+    /// Which.
+    pub extent: ExtentId,
+    /// Its live part, 0 to 1.
+    pub live: f64,
+    /// Seconds since its newest record was put.
+    pub age_s: f64,
+    /// A read of it failed.
+    pub suspect: bool,
+}
+
+/// The extent that is best emptied next: what is gained for what it costs, and the older it is
+/// the longer the gain will last. (1 − u) age / (1 + u), Rosenblum and Ousterhout 1992.
+pub fn victim(candidates: impl Iterator<Item = Candidate>) -> Option<Candidate> {
+    let score = |candidate: &Candidate| {
+        (1.0 - candidate.live) * (candidate.age_s + 1.0) / (1.0 + candidate.live)
+    };
+    candidates
+        .filter(|candidate| candidate.live < 1.0)
+        .max_by(|a, b| score(a).total_cmp(&score(b)).then(b.extent.cmp(&a.extent)))
+}
+
+/// What a cleaning pass did.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Reclaimed {
+    /// Extents whose live records were moved.
+    pub cleaned: u32,
+    /// Extents that hold something live that can't be read.
+    pub stuck: u32,
+    /// Records that were moved.
+    pub moved: u64,
+}
+
+impl Store {
+    /// One pass of the cleaner: the best extents are emptied, as far as there are any. What is
+    /// emptied can be used when it returns.
+    pub async fn reclaim_once(&self) -> Result<Reclaimed, PutError> {
+        self.core.reclaim_pass(1).await
+    }
+}
+
+impl Core {
+    /// The task that cleans when puts will soon find no extent.
+    pub(crate) async fn cleaner_task(self: Rc<Core>) {
+        loop {
+            let (over, is_short) = {
+                let state = self.state.borrow();
+                let slack = (state.extents.len() / 64).clamp(2, 64);
+                let may = !state.closing && !state.fenced && self.options.reclaims;
+                (state.over, may && state.extents.room() < slack)
+            };
+            if over {
+                return;
+            }
+            let gained =
+                is_short && matches!(self.reclaim_pass(4).await, Ok(done) if done.cleaned > 0);
+            if !gained {
+                self.chores.next().await;
+            }
+        }
+    }
+
+    async fn reclaim_pass(self: &Rc<Core>, victims: u32) -> Result<Reclaimed, PutError> {
+        self.progress
+            .until(|| {
+                let state = &mut *self.state.borrow_mut();
+                (!state.reclaiming).then(|| state.reclaiming = true)
+            })
+            .await;
+        let result = self.reclaim_victims(victims).await;
+        self.state.borrow_mut().reclaiming = false;
+        self.progress.notify();
+        result
+    }
+
+    async fn reclaim_victims(self: &Rc<Core>, victims: u32) -> Result<Reclaimed, PutError> {
+        let mut done = Reclaimed::default();
+        for _ in 0..victims {
+            if self.state.borrow().fenced {
+                return Err(PutError::Fenced);
+            }
+            let Some(candidate) = self.pick() else { break };
+            let moved = self.state_moved();
+            if self.clean(candidate.extent).await? {
+                done.cleaned += 1;
+            } else {
+                done.stuck += 1;
+            }
+            done.moved += self.state_moved() - moved;
+            if self.has(Bug::ResetBeforeRelocation) {
+                let _ = self.empty(candidate.extent).await;
+                let _ = self.medium.flush().await;
+            }
+        }
+        // One says that they are dead, the next one that they may be emptied, and two more name
+        // them to be opened again.
+        for _ in 0..2 {
+            self.checkpoint(false).await?;
+        }
+        if self.state.borrow().extents.should_name() {
+            for _ in 0..2 {
+                self.checkpoint(false).await?;
+            }
+        }
+        Ok(done)
+    }
+
+    fn state_moved(&self) -> u64 {
+        self.counters.get().moved
+    }
+
+    fn pick(&self) -> Option<Candidate> {
+        let now_s = self.world.wall_s();
+        let state = self.state.borrow();
+        let bytes = f64::from(self.medium.cut.extent_blocks) * BLOCK_BYTES as f64;
+        let candidates = state.extents.ids().filter_map(|extent| {
+            let row = state.extents.row(extent);
+            let may = row.state == ExtentState::Sealed
+                && row.stream != Stream::Index
+                && !state.lanes.holds(extent)
+                && !state.stuck.contains(&(extent, row.incarnation))
+                && state.extents.live_bytes_of(extent) > 0;
+            may.then(|| Candidate {
+                extent,
+                live: state.extents.live_bytes_of(extent) as f64 / bytes,
+                age_s: f64::from(now_s.saturating_sub(row.newest_s)),
+                suspect: row.suspect,
+            })
+        });
+        victim(candidates)
+    }
+
+    /// Moves what is live in an extent to others. False if something live could not be read.
+    async fn clean(self: &Rc<Core>, extent: ExtentId) -> Result<bool, PutError> {
+        let _pin = self.pin(extent);
+        let row = *self.state.borrow().extents.row(extent);
+        let stream = match row.stream {
+            Stream::Fresh | Stream::Expiring => Stream::Warm,
+            Stream::Warm | Stream::Cold | Stream::Index => Stream::Cold,
+        };
+        let walker = Walker {
+            world: &self.world,
+            medium: &self.medium,
+            uuid: self.uuid,
+            planted: self.options.planted,
+            window_blocks: window_blocks(&self.medium),
+        };
+        let mut cursor = Cursor::new(extent, row.incarnation, row.written);
+        let from = Kill { extent, incarnation: row.incarnation };
+        loop {
+            let found = match walker.next(&mut cursor).await {
+                Ok(Some(found)) => found,
+                Ok(None) => break,
+                // Not the medium but the device, or no buffer: another time.
+                Err(_) => break,
+            };
+            let place = |dead| Place { extent, block: found.at, blocks: found.blocks as u16, dead };
+            match &found.what {
+                Piece::Record { kind: Kind::Data, head, whole: true, .. } => {
+                    let place = place(false);
+                    if self.state.borrow().index.is_at(&head.key, place) {
+                        let bytes = cursor.bytes(&found);
+                        self.move_record(*head, found.sequence, bytes, place, from, stream).await?;
+                    }
+                }
+                Piece::Tombs(tombs) => {
+                    for tomb in tombs {
+                        self.move_tomb(*tomb, place(true), stream).await?;
+                    }
+                }
+                _ => {}
+            }
+        }
+        self.progress
+            .until(|| {
+                let state = self.state.borrow();
+                (state.moves == 0 || state.fenced).then_some(())
+            })
+            .await;
+        let state = &mut *self.state.borrow_mut();
+        if state.fenced {
+            return Err(PutError::Fenced);
+        }
+        if state.extents.live_bytes_of(extent) == 0 {
+            return Ok(true);
+        }
+        if self.has(Bug::CleanerDrops) {
+            state.extents.forget_live(extent);
+            return Ok(true);
+        }
+        // Something live was not found: it can't be read, or it was put aside by a full disk.
+        state.extents.row_mut(extent).suspect = true;
+        state.stuck.insert((extent, row.incarnation));
+        self.count(|counters| counters.damaged += 1);
+        Ok(false)
+    }
+
+    async fn move_record(
+        self: &Rc<Core>,
+        mut head: RecordHead,
+        sequence: u64,
+        bytes: &[u8],
+        from: Place,
+        kill: Kill,
+        stream: Stream,
+    ) -> Result<(), PutError> {
+        self.wait_for_moves(MOVES_MAX).await?;
+        let shape = Shape { payload_bytes: Block::over(&bytes[..BLOCK_BYTES]).payload_bytes() };
+        let mut buf = self.record_buf(shape.payload_bytes).await;
+        let ticket = self.state.borrow_mut().take_turn(head.key);
+        self.turn(head.key, ticket.number).await;
+        if !self.state.borrow().index.is_at(&head.key, from) {
+            self.state.borrow_mut().end_turn(head.key);
+            self.progress.notify();
+            return Ok(());
+        }
+        buf.buf[..bytes.len()].copy_from_slice(bytes);
+        Block::over_mut(&mut buf.buf[..BLOCK_BYTES]).keep_cells();
+        {
+            let state = &mut *self.state.borrow_mut();
+            head.kills.retain(|kill| state.extents.is_alive(kill));
+            head.kills.add(kill);
+            head.supersedes = Some(from);
+            state.moves += 1;
+        }
+        let body = Body::Shard { head, buf: Some(buf) };
+        let item = Item { body, shape, sequence: Some(sequence), then: Then::Move { from } };
+        self.enqueue(item, stream);
+        Ok(())
+    }
+
+    /// Moves a tombstone if it still kills something or is held, and drops it otherwise.
+    async fn move_tomb(
+        self: &Rc<Core>,
+        mut tomb: Tomb,
+        from: Place,
+        stream: Stream,
+    ) -> Result<(), PutError> {
+        if !self.state.borrow().index.is_at(&tomb.key, from) {
+            return Ok(());
+        }
+        self.wait_for_moves(16 * MOVES_MAX).await?;
+        let ticket = self.state.borrow_mut().take_turn(tomb.key);
+        self.turn(tomb.key, ticket.number).await;
+        let state = &mut *self.state.borrow_mut();
+        if !state.index.is_at(&tomb.key, from) {
+            state.end_turn(tomb.key);
+            self.progress.notify();
+            return Ok(());
+        }
+        let held = tomb.held && !state.released.contains(&tomb.key);
+        let needed = state.extents.may_hold(&tomb.kills, tomb.born);
+        if held || needed && !self.has(Bug::TombstoneEarly) {
+            tomb.kills.retain(|kill| state.extents.is_alive(kill));
+            tomb.held = held;
+            tomb.supersedes = Some(from);
+            state.moves += 1;
+            let (body, shape) = (Body::Tomb(tomb), Shape { payload_bytes: 0 });
+            let then = Then::Move { from };
+            state.queue(Item { body, shape, sequence: Some(tomb.sequence), then }, stream);
+            self.work.notify();
+        } else {
+            let removed = state.index.apply_remove(tomb.key, from, tomb.sequence, tomb.deleted_s);
+            assert!(removed, "it was there");
+            state.extents.sub_live(&from);
+            state.released.remove(&tomb.key);
+            state.end_turn(tomb.key);
+            self.count(|counters| counters.tombs_dropped += 1);
+            self.progress.notify();
+        }
+        Ok(())
+    }
+
+    async fn wait_for_moves(&self, most: u64) -> Result<(), PutError> {
+        self.progress
+            .until(|| {
+                let state = self.state.borrow();
+                if state.fenced {
+                    return Some(Err(PutError::Fenced));
+                }
+                (state.moves < most).then_some(Ok(()))
+            })
+            .await
+    }
+}
+
+impl State {
+    /// Queues something for a stream other than that of fresh shards.
+    pub(crate) fn queue(&mut self, item: Item, stream: Stream) {
+        let lane = self
+            .lanes
+            .lanes
+            .iter_mut()
+            .find(|lane| lane.stream == stream)
+            .expect("a lane for each stream");
+        lane.queue.push_back(item);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn candidate(extent: u32, live: f64, age_s: f64) -> Candidate {
+        Candidate { extent: ExtentId(extent), live, age_s, suspect: false }
+    }
+
+    #[test]
+    fn the_emptier_and_the_older_go_first() {
+        let pick = |candidates: &[Candidate]| {
+            victim(candidates.iter().copied()).map(|candidate| candidate.extent.0)
+        };
+        assert_eq!(pick(&[candidate(1, 0.5, 10.0), candidate(2, 0.2, 10.0)]), Some(2));
+        assert_eq!(pick(&[candidate(1, 0.5, 100.0), candidate(2, 0.5, 10.0)]), Some(1));
+        // Cold and fuller may be worth more than hot and emptier.
+        assert_eq!(pick(&[candidate(1, 0.75, 1000.0), candidate(2, 0.2, 10.0)]), Some(1));
+        assert_eq!(pick(&[candidate(1, 1.0, 1000.0)]), None);
+    }
+}

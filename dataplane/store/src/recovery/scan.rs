@@ -1,0 +1,555 @@
+//! Finding the checkpoints of a disk, and making the first one.
+
+use std::collections::BTreeMap;
+
+use isotherm_reactor::Disk;
+use isotherm_seam::{IoBuf, IoError, PoolExhausted, ZoneReport};
+
+use super::walk::WalkError;
+use crate::checkpoint::META_BLOCKS;
+use crate::core::World;
+use crate::layout::{
+    Block, Checkpoint, CheckpointError, ExtentRow, Kills, Kind, Origin, Part, RecordHead, Segments,
+    Shape, State, Stream,
+};
+use crate::medium::{Cut, Medium, Unfit};
+use crate::payload::PutBuf;
+use crate::{BLOCK_BYTES, ExtentId};
+
+/// How a disk is made a store.
+#[derive(Clone, Debug)]
+pub struct FormatOptions {
+    /// The disk's own name; every store has another.
+    pub uuid: [u8; 16],
+    /// Blocks of an extent, 16 to 65,536; a zoned disk has its own.
+    pub extent_blocks: Option<u32>,
+    /// Longest payload; what fits if it is not said.
+    pub payload_max: Option<u32>,
+    /// Also if the disk holds a store already: what is in it is lost.
+    pub force: bool,
+    /// Calibration to be kept with the disk.
+    pub profile: Vec<u8>,
+}
+
+impl FormatOptions {
+    /// With everything else by default.
+    pub fn new(uuid: [u8; 16]) -> FormatOptions {
+        FormatOptions {
+            uuid,
+            extent_blocks: None,
+            payload_max: None,
+            force: false,
+            profile: Vec::new(),
+        }
+    }
+}
+
+/// Why a disk was not made a store. Nothing was written unless the last one says so.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum FormatError {
+    /// It can't be one.
+    #[error("the disk can't hold a store: {0}")]
+    Unfit(#[from] Unfit),
+    /// It is one.
+    #[error("the disk holds a store already, {}: its shards would be lost", uuid_text(uuid))]
+    Occupied {
+        /// The name of that store.
+        uuid: [u8; 16],
+    },
+    /// The longest payload is more than a record can be there, or none at all.
+    #[error("the longest payload can be 4,096 to {most} bytes here")]
+    PayloadMax {
+        /// The most.
+        most: u32,
+    },
+    /// No buffer.
+    #[error(transparent)]
+    Buffer(#[from] PoolExhausted),
+    /// Reading or writing failed; the disk may be half made.
+    #[error("the disk could not be read or written: {0}")]
+    Io(#[from] IoError),
+}
+
+/// A disk's name as people write it.
+pub fn uuid_text(uuid: &[u8; 16]) -> String {
+    uuid.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Why a disk can't be opened as a store.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Nothing on it says that it is one.
+    #[error("the disk holds no store: format it first, if nothing else on it is wanted")]
+    NotAStore,
+    /// It is one, but its size is not what it was.
+    #[error("the store was made for {recorded} extents, the disk has room for {found}")]
+    Resized {
+        /// When it was made.
+        recorded: u32,
+        /// Now.
+        found: u32,
+    },
+    /// Every checkpoint is damaged.
+    #[error("no checkpoint of the disk is whole: recover it by a full scan")]
+    NoCheckpoint,
+    /// The index can't be read.
+    #[error("a run of the index is damaged: recover the disk by a full scan")]
+    Index,
+    /// Written by a later version.
+    #[error("the disk was written by a later version of this program: {0}")]
+    Version(CheckpointError),
+    /// The disk can't hold a store.
+    #[error(transparent)]
+    Unfit(#[from] Unfit),
+    /// Reading failed.
+    #[error(transparent)]
+    Walk(#[from] WalkError),
+    /// Writing the first checkpoint failed.
+    #[error("the first checkpoint could not be written: {0}")]
+    Start(crate::PutError),
+}
+
+impl From<IoError> for OpenError {
+    fn from(error: IoError) -> OpenError {
+        OpenError::Walk(error.into())
+    }
+}
+
+impl From<PoolExhausted> for OpenError {
+    fn from(error: PoolExhausted) -> OpenError {
+        OpenError::Walk(error.into())
+    }
+}
+
+/// A disk whose checkpoints were found.
+pub struct ScannedDisk {
+    pub(super) world: World,
+    pub(super) medium: Medium,
+    pub(super) uuid: [u8; 16],
+    /// The newest first.
+    pub(super) checkpoints: Vec<Found>,
+    /// The greatest checkpoint number of which any part was seen.
+    pub(super) number_max: u64,
+}
+
+/// A whole checkpoint.
+pub(super) struct Found {
+    pub(super) checkpoint: Checkpoint,
+    /// In which of the meta extents, and where it ends.
+    pub(super) turn: usize,
+    pub(super) end: u32,
+}
+
+/// What one meta extent holds.
+#[derive(Default)]
+struct MetaRead {
+    uuid: Option<[u8; 16]>,
+    found: Vec<Found>,
+    number_max: u64,
+    version: Option<CheckpointError>,
+}
+
+impl ScannedDisk {
+    /// Reads the meta extents. `NotAStore` if nothing in them says that this is a store.
+    pub async fn scan(world: &World, disk: &Disk) -> Result<ScannedDisk, OpenError> {
+        let cut = find_cut(world, disk).await?;
+        let medium = Medium::new(disk, cut);
+        let mut uuid = None;
+        let mut checkpoints = Vec::new();
+        let mut number_max = 0;
+        let mut version = None;
+        for turn in 0..2 {
+            let read = read_meta(world, &medium, turn).await?;
+            number_max = number_max.max(read.number_max);
+            uuid = uuid.or(read.uuid);
+            version = version.or(read.version);
+            checkpoints.extend(read.found);
+        }
+        let uuid = uuid.ok_or(OpenError::NotAStore)?;
+        if let (true, Some(version)) = (checkpoints.is_empty(), version) {
+            return Err(OpenError::Version(version));
+        }
+        checkpoints.retain(|found: &Found| found.checkpoint.uuid == uuid);
+        checkpoints.sort_by_key(|found| std::cmp::Reverse(found.checkpoint.number));
+        if let Some(newest) = checkpoints.first() {
+            let recorded = newest.checkpoint.extents.len() as u32;
+            if recorded > cut.extents {
+                return Err(OpenError::Resized { recorded, found: cut.extents });
+            }
+        }
+        Ok(ScannedDisk { world: world.clone(), medium, uuid, checkpoints, number_max })
+    }
+
+    /// The disk's own name.
+    pub fn uuid(&self) -> [u8; 16] {
+        self.uuid
+    }
+
+    /// How it is cut into extents.
+    pub fn cut(&self) -> Cut {
+        self.medium.cut
+    }
+
+    /// The whole checkpoints, the newest first.
+    pub fn checkpoints(&self) -> impl Iterator<Item = &Checkpoint> {
+        self.checkpoints.iter().map(|found| &found.checkpoint)
+    }
+}
+
+/// How the store on a disk is cut. On a conventional disk the first block says it; if that is
+/// damaged, the other meta extent is looked for where it would be for each usual extent size.
+async fn find_cut(world: &World, disk: &Disk) -> Result<Cut, OpenError> {
+    let geometry = disk.geometry();
+    if geometry.zones.is_some() {
+        return Ok(Cut::new(geometry, None)?);
+    }
+    let mut buf = world.pool.alloc(BLOCK_BYTES)?;
+    let per_block = BLOCK_BYTES as u64 / u64::from(geometry.logical.bytes());
+    for candidate in std::iter::once(None).chain((4..=16).rev().map(|shift| Some(1u32 << shift))) {
+        let (at, extent) = match candidate {
+            None => (0, ExtentId(0)),
+            Some(blocks) => {
+                let Ok(cut) = Cut::new(geometry, Some(blocks)) else { continue };
+                let extent = cut.meta()[1];
+                (u64::from(extent.0) * cut.stride_blocks, extent)
+            }
+        };
+        let (result, back) = disk.read(isotherm_seam::Lba(at * per_block), buf).await;
+        buf = back;
+        match result {
+            Ok(()) => {}
+            Err(IoError::Media { .. } | IoError::TimedOut) => continue,
+            Err(error) => return Err(error.into()),
+        }
+        let Ok((block, Kind::Checkpoint)) = Block::check(&buf) else { continue };
+        let origin = block.origin();
+        if origin.extent != extent || origin.block != 0 {
+            continue;
+        }
+        // The head of a checkpoint's record says the extent size where others say an expiry.
+        let Ok((head, _)) = RecordHead::read(block) else { continue };
+        if let Ok(cut) = Cut::new(geometry, Some(head.expires_s)) {
+            return Ok(cut);
+        }
+    }
+    Err(OpenError::NotAStore)
+}
+
+/// Reads the used part of a meta extent.
+async fn read_meta(world: &World, medium: &Medium, turn: usize) -> Result<MetaRead, OpenError> {
+    let extent = medium.cut.meta()[turn];
+    let mut limit = medium.cut.extent_blocks;
+    if medium.cut.zoned {
+        limit = limit.min(written_blocks(world, medium, extent).await?);
+    }
+    let mut read = MetaRead::default();
+    let mut parts: BTreeMap<u64, Parts> = BTreeMap::new();
+    let mut at = 0;
+    let mut quiet = 0;
+    let window = super::recover::window_blocks(medium);
+    let mut buf: Option<IoBuf> = None;
+    let mut have = 0..0u32;
+    // Beyond the usual size only as long as there is something.
+    while at < limit && (at < META_BLOCKS || quiet < META_BLOCKS) {
+        if !have.contains(&at) {
+            (buf, have) =
+                read_window(world, medium, extent, at, window.min(limit - at), buf).await?;
+        }
+        let bytes = buf.as_ref().expect("read above");
+        let offset = (at - have.start) as usize * BLOCK_BYTES;
+        let Some(block) = meta_block(&bytes[offset..offset + BLOCK_BYTES], extent, at) else {
+            at += 1;
+            quiet += 1;
+            continue;
+        };
+        quiet = 0;
+        read.uuid = read.uuid.or(Some(block.origin().uuid));
+        let number = block.sequence();
+        read.number_max = read.number_max.max(number);
+        let Ok((head, shape)) = RecordHead::read(block) else {
+            at += 1;
+            continue;
+        };
+        let blocks = shape.blocks();
+        let part = Part::from_key(&head.key).filter(|part| part.number == number);
+        let (Some(part), true) = (part, block.segment().0 == 0 && at + blocks <= limit) else {
+            at += 1;
+            continue;
+        };
+        if at + blocks > have.end {
+            (buf, have) =
+                read_window(world, medium, extent, at, blocks.max(window.min(limit - at)), buf)
+                    .await?;
+        }
+        let bytes = buf.as_ref().expect("read above");
+        let offset = (at - have.start) as usize * BLOCK_BYTES;
+        let record = &bytes[offset..offset + blocks as usize * BLOCK_BYTES];
+        match part_payload(record, extent, at, shape, number) {
+            Some(payload) => {
+                parts.entry(number).or_default().add(part, payload, at + blocks);
+                at += blocks;
+            }
+            None => at += 1,
+        }
+    }
+    for (_, parts) in parts {
+        let Some((bytes, end)) = parts.whole() else { continue };
+        match Checkpoint::decode(&bytes) {
+            Ok(checkpoint) => read.found.push(Found { checkpoint, turn, end }),
+            Err(error @ CheckpointError::Version(_)) => read.version = Some(error),
+            Err(_) => {}
+        }
+    }
+    Ok(read)
+}
+
+/// A sound block of a checkpoint that lies there.
+fn meta_block(bytes: &[u8], extent: ExtentId, at: u32) -> Option<&Block> {
+    let (block, kind) = Block::check(bytes).ok()?;
+    let origin = block.origin();
+    let here = kind == Kind::Checkpoint && origin.extent == extent && origin.block == at;
+    here.then_some(block)
+}
+
+/// The payload of a part, if all of it is whole.
+fn part_payload(
+    record: &[u8],
+    extent: ExtentId,
+    at: u32,
+    shape: Shape,
+    number: u64,
+) -> Option<Vec<u8>> {
+    let mut payload = Vec::with_capacity(shape.payload_bytes as usize);
+    for segment in 0..shape.segments() {
+        let ahead = shape.segment_block(segment);
+        let (head, rest) = record[ahead as usize * BLOCK_BYTES..].split_at(BLOCK_BYTES);
+        let block = meta_block(head, extent, at + ahead)?;
+        let len = shape.segment_bytes(segment) as usize;
+        let units = len.div_ceil(crate::layout::CRC_BYTES);
+        let whole = block.sequence() == number
+            && block.segment() == (segment, shape.segments())
+            && block.segment_bytes() as usize == len
+            && Segments::check_units(block, rest, 0, units);
+        if !whole {
+            return None;
+        }
+        payload.extend_from_slice(&rest[..len]);
+    }
+    Some(payload)
+}
+
+async fn read_window(
+    world: &World,
+    medium: &Medium,
+    extent: ExtentId,
+    at: u32,
+    blocks: u32,
+    buf: Option<IoBuf>,
+) -> Result<(Option<IoBuf>, std::ops::Range<u32>), OpenError> {
+    let len = blocks as usize * BLOCK_BYTES;
+    let mut buf = match buf {
+        Some(buf) if buf.capacity() >= len => buf,
+        other => {
+            drop(other);
+            world.pool.alloc(len)?
+        }
+    };
+    buf.set_len(len);
+    let (result, mut buf) = medium.read(extent, at, buf).await;
+    match result {
+        Ok(()) => {}
+        Err(IoError::Media { .. } | IoError::TimedOut) => {
+            for block in 0..blocks {
+                let single = world.pool.alloc(BLOCK_BYTES)?;
+                let (result, single) = medium.read(extent, at + block, single).await;
+                let own = &mut buf[block as usize * BLOCK_BYTES..][..BLOCK_BYTES];
+                match result {
+                    Ok(()) => own.copy_from_slice(&single),
+                    Err(_) => own.fill(0),
+                }
+            }
+        }
+        Err(error) => return Err(error.into()),
+    }
+    Ok((Some(buf), at..at + blocks))
+}
+
+/// Blocks of a zone in front of its write pointer.
+pub(super) async fn written_blocks(
+    world: &World,
+    medium: &Medium,
+    extent: ExtentId,
+) -> Result<u32, OpenError> {
+    let buf = world.pool.alloc(ZoneReport::ENTRY_BYTES)?;
+    let (result, buf) = medium.zone_report(extent, buf).await;
+    result?;
+    let zone = ZoneReport::get(&buf, 0);
+    let blocks = zone.write_pointer.0.saturating_sub(zone.start.0);
+    let full = zone.state == isotherm_seam::ZoneState::Full;
+    let blocks = if full { zone.capacity_blocks } else { blocks.min(zone.capacity_blocks) };
+    Ok((blocks / medium.blocks_per_block()) as u32)
+}
+
+/// The parts of one checkpoint.
+#[derive(Default)]
+struct Parts {
+    parts: BTreeMap<u32, Vec<u8>>,
+    count: u32,
+    end: u32,
+}
+
+impl Parts {
+    fn add(&mut self, part: Part, payload: Vec<u8>, end: u32) {
+        self.count = part.parts;
+        self.parts.insert(part.part, payload);
+        self.end = self.end.max(end);
+    }
+
+    fn whole(self) -> Option<(Vec<u8>, u32)> {
+        let is_whole =
+            self.parts.len() as u32 == self.count && self.parts.keys().copied().eq(0..self.count);
+        is_whole.then(|| (self.parts.into_values().flatten().collect(), self.end))
+    }
+}
+
+/// Makes a disk an empty store. Refuses one that holds a store, unless it is told to.
+pub async fn format(
+    world: &World,
+    disk: &Disk,
+    options: &FormatOptions,
+) -> Result<(), FormatError> {
+    let cut = Cut::new(disk.geometry(), options.extent_blocks)?;
+    let medium = Medium::new(disk, cut);
+    let most = cut.payload_max(disk.geometry().io_bytes_max);
+    let payload_max = options.payload_max.unwrap_or(most);
+    if most < 4096 || payload_max > most || payload_max < 4096 {
+        return Err(FormatError::PayloadMax { most });
+    }
+    {
+        match ScannedDisk::scan(world, disk).await {
+            // Under its old name what is left of a store would count again.
+            Ok(scanned) if !options.force || scanned.uuid == options.uuid => {
+                return Err(FormatError::Occupied { uuid: scanned.uuid });
+            }
+            Err(OpenError::Version(_) | OpenError::Resized { .. }) if !options.force => {
+                return Err(FormatError::Occupied { uuid: [0; 16] });
+            }
+            Err(OpenError::Walk(WalkError::Io(error))) => return Err(error.into()),
+            Err(OpenError::Walk(WalkError::Buffer(why))) => return Err(why.into()),
+            Ok(_) | Err(_) => {}
+        }
+    }
+    let row = |extent| ExtentRow {
+        incarnation: 0,
+        written: 0,
+        state: if cut.meta().contains(&extent) { State::Meta } else { State::Free },
+        stream: Stream::Fresh,
+        suspect: false,
+        newest_s: 0,
+        verified_s: 0,
+    };
+    // Nothing that an earlier store left may count: its zones are reset; on a conventional disk
+    // its blocks have another name, and where checkpoints are looked for nothing stays.
+    if cut.zoned {
+        for extent in (0..cut.extents).map(ExtentId) {
+            medium.zone_reset(extent).await?;
+        }
+    } else {
+        for extent in cut.meta() {
+            wipe(world, &medium, extent).await?;
+        }
+    }
+    let checkpoint = Checkpoint {
+        uuid: options.uuid,
+        extent_blocks: cut.extent_blocks,
+        payload_max,
+        number: 1,
+        clean: true,
+        next_sequence: 1,
+        next_incarnation: 2,
+        written_s: world.wall_s(),
+        formatted_s: world.wall_s(),
+        extents: (0..cut.extents).map(|extent| row(ExtentId(extent))).collect(),
+        runs: Vec::new(),
+        profile: options.profile.clone(),
+    };
+    write_checkpoint(world, &medium, &checkpoint, 0, 0).await?;
+    medium.flush().await?;
+    Ok(())
+}
+
+/// Writes zeros where checkpoints are looked for.
+async fn wipe(world: &World, medium: &Medium, extent: ExtentId) -> Result<(), FormatError> {
+    let limit = META_BLOCKS.min(medium.cut.extent_blocks);
+    let window = super::recover::window_blocks(medium);
+    let mut at = 0;
+    let mut buf = world.pool.alloc(window as usize * BLOCK_BYTES)?;
+    buf.fill(0);
+    while at < limit {
+        let blocks = window.min(limit - at);
+        buf.set_len(blocks as usize * BLOCK_BYTES);
+        let (result, back) = medium.write(extent, at, buf).await;
+        result?;
+        buf = back;
+        at += blocks;
+    }
+    Ok(())
+}
+
+/// Writes a checkpoint's parts to a meta extent from a block on; returns where it ends.
+pub(crate) async fn write_checkpoint(
+    world: &World,
+    medium: &Medium,
+    checkpoint: &Checkpoint,
+    turn: usize,
+    mut at: u32,
+) -> Result<u32, FormatError> {
+    let bytes = checkpoint.encode();
+    let number = checkpoint.number;
+    let part_bytes = checkpoint.payload_max as usize;
+    let parts = bytes.len().div_ceil(part_bytes) as u32;
+    let meta = medium.cut.meta()[turn];
+    for (part, payload) in bytes.chunks(part_bytes).enumerate() {
+        let mut buf = PutBuf::new(&world.pool, payload.len() as u32)?;
+        buf.fill(payload);
+        let head = RecordHead {
+            key: Part { number, part: part as u32, parts }.to_key(),
+            epoch: 0,
+            codec: 0,
+            put_s: checkpoint.written_s,
+            // The extent size, so that one block of a checkpoint says how the disk is cut.
+            expires_s: checkpoint.extent_blocks,
+            kills: Kills::default(),
+            supersedes: None,
+        };
+        let shape = buf.shape;
+        let mut record = buf.buf;
+        record.set_len(shape.blocks() as usize * BLOCK_BYTES);
+        for segment in 0..shape.segments() {
+            let start = shape.segment_block(segment) as usize * BLOCK_BYTES;
+            let (block, rest) = record[start..].split_at_mut(BLOCK_BYTES);
+            let payload = &rest[..shape.segment_bytes(segment) as usize];
+            let block = Block::over_mut(block);
+            head.write(Kind::Checkpoint, shape, segment, payload, block);
+            let origin = Origin {
+                uuid: checkpoint.uuid,
+                extent: meta,
+                block: at + shape.segment_block(segment),
+                incarnation: number,
+            };
+            block.seal(&origin, number, at);
+        }
+        let (result, _) = medium.write(meta, at, record).await;
+        result?;
+        at += shape.blocks();
+    }
+    Ok(at)
+}
+
+/// Blocks that a checkpoint of so many bytes takes.
+pub(crate) fn checkpoint_blocks(bytes: usize, payload_max: u32) -> u32 {
+    let whole = (bytes / payload_max as usize) as u32;
+    let rest = (bytes % payload_max as usize) as u32;
+    let rest_blocks = if rest > 0 { Shape { payload_bytes: rest }.blocks() } else { 0 };
+    whole * Shape { payload_bytes: payload_max }.blocks() + rest_blocks
+}

@@ -1,0 +1,371 @@
+//! The index on the disk: runs are written, merged and read.
+//!
+//! What must always hold: a chunk's extent counts it as live from the moment that the chunk is
+//! durable until a manifest without its run is made.
+
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+use isotherm_seam::IoBuf;
+
+use crate::api::{GetError, Listed, Page, PutError};
+use crate::append::{Body, Item, Then};
+use crate::core::{Core, Done, State};
+use crate::get::sound;
+use crate::index::{
+    ChunkId, ChunkInfo, ChunkWriter, ChunkWritten, DeltaKind, Entry, Input, Merge, Merged, Plan,
+    Rows, RunInfo, RunSource, plan,
+};
+use crate::layout::{Kills, Kind, RecordHead, SEGMENT_BYTES, Segments, Shape, Stream};
+use crate::store::Pending;
+use crate::{BLOCK_BYTES, Key, Place};
+
+/// Bytes in front of a chunk's entries, and of each entry.
+const CHUNK_HEAD_BYTES: usize = 24;
+const ENTRY_BYTES: usize = 48;
+/// Chunks that are under way at a time.
+const CHUNKS_UNDER_WAY: usize = 4;
+
+/// A chunk as it was read.
+pub(crate) struct ChunkBytes {
+    buf: IoBuf,
+    len: usize,
+}
+
+impl ChunkBytes {
+    pub(crate) fn new(buf: IoBuf, len: usize) -> ChunkBytes {
+        ChunkBytes { buf, len }
+    }
+}
+
+impl AsRef<[u8]> for ChunkBytes {
+    fn as_ref(&self) -> &[u8] {
+        &self.buf[BLOCK_BYTES..BLOCK_BYTES + self.len]
+    }
+}
+
+/// A run on its way to the disk.
+pub(crate) struct RunWriter {
+    core: Rc<Core>,
+    id: u64,
+    level: u8,
+    entries_max: usize,
+    waiting: Vec<Entry>,
+    under_way: VecDeque<(ChunkWritten, Pending)>,
+    done: Vec<(ChunkWritten, Place)>,
+    chunks: u32,
+}
+
+impl RunWriter {
+    pub(crate) fn new(core: &Rc<Core>, level: u8) -> RunWriter {
+        let id = {
+            let state = &mut *core.state.borrow_mut();
+            state.next_run += 1;
+            state.next_run - 1
+        };
+        let payload = (core.payload_max as usize).min(SEGMENT_BYTES);
+        RunWriter {
+            core: Rc::clone(core),
+            id,
+            level,
+            entries_max: (payload - CHUNK_HEAD_BYTES) / ENTRY_BYTES,
+            waiting: Vec::new(),
+            under_way: VecDeque::new(),
+            done: Vec::new(),
+            chunks: 0,
+        }
+    }
+
+    /// Appends an entry; the keys ascend.
+    pub(crate) async fn push(&mut self, entry: Entry) -> Result<(), PutError> {
+        self.waiting.push(entry);
+        if self.waiting.len() == self.entries_max {
+            self.write_chunk().await?;
+        }
+        Ok(())
+    }
+
+    async fn write_chunk(&mut self) -> Result<(), PutError> {
+        if self.under_way.len() >= CHUNKS_UNDER_WAY {
+            self.wait_one().await?;
+        }
+        let len = CHUNK_HEAD_BYTES + self.waiting.len() * ENTRY_BYTES;
+        let mut buf = self.core.record_buf(len as u32).await;
+        let id = ChunkId { run: self.id, chunk: self.chunks };
+        let mut writer = ChunkWriter::new(buf.piece_mut(0), id);
+        self.waiting.drain(..).for_each(|entry| writer.push(&entry));
+        let written = writer.finish().expect("there are entries");
+        assert_eq!(written.len_bytes, len, "the chunk is as long as was reckoned");
+        self.chunks += 1;
+        let slot = self.core.state.borrow_mut().answers.open();
+        let head = RecordHead {
+            key: Key { object: u128::from(self.id), stripe: id.chunk, ..Key::MIN },
+            epoch: 0,
+            codec: 0,
+            put_s: self.core.world.wall_s(),
+            expires_s: 0,
+            kills: Kills::default(),
+            supersedes: None,
+        };
+        let shape = buf.shape;
+        let body = Body::Chunk { head, buf: Some(buf) };
+        let item = Item { body, shape, sequence: Some(0), then: Then::Tell { slot } };
+        self.core.enqueue(item, Stream::Index);
+        self.under_way.push_back((written, Pending::new(&self.core, slot)));
+        Ok(())
+    }
+
+    async fn wait_one(&mut self) -> Result<(), PutError> {
+        if let Some((written, pending)) = self.under_way.pop_front() {
+            match pending.await? {
+                Done::Chunk(place) => self.done.push((written, place)),
+                Done::Put(_) | Done::Deleted => unreachable!("the answer to a chunk"),
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes the rest. `None` if there was no entry.
+    pub(crate) async fn finish(mut self) -> Result<Option<RunInfo>, PutError> {
+        if !self.waiting.is_empty() {
+            self.write_chunk().await?;
+        }
+        while !self.under_way.is_empty() {
+            self.wait_one().await?;
+        }
+        Ok(RunInfo::new(self.id, self.level, &self.done))
+    }
+}
+
+impl State {
+    /// Runs are no longer part of the manifest.
+    fn forget_runs(&mut self, runs: &[RunInfo]) {
+        for chunk in runs.iter().flat_map(|run| &run.chunks) {
+            self.extents.sub_live(&chunk.place);
+        }
+    }
+
+    /// What to merge next; everything, when old runs keep too many extents from being emptied.
+    fn merge_plan(&self, extent_blocks: u32) -> Option<Plan> {
+        if let Some(plan) = plan(&self.runs, self.index.len()) {
+            return Some(plan);
+        }
+        let extents = self
+            .extents
+            .ids()
+            .filter(|id| {
+                let row = self.extents.row(*id);
+                row.stream == Stream::Index && crate::medium::can_hold(row.state)
+            })
+            .count() as u64;
+        let chunks = self.runs.iter().flat_map(|run| &run.chunks);
+        let blocks: u64 = chunks.map(|chunk| u64::from(chunk.place.blocks) + 1).sum();
+        let needed = blocks.div_ceil(u64::from(extent_blocks));
+        (extents > 2 + 2 * needed && self.runs.len() > 1).then(|| Plan {
+            ids: self.runs.iter().map(|run| run.id).collect(),
+            level: self.runs.iter().map(|run| run.level).max().unwrap_or(0),
+            drop_gone: true,
+        })
+    }
+}
+
+impl Core {
+    /// Merges runs if there is something to merge. True if it was done: a checkpoint should
+    /// follow.
+    pub(crate) async fn merge_runs(self: &Rc<Core>) -> Result<bool, PutError> {
+        let (plan, runs) = {
+            let state = self.state.borrow();
+            let Some(plan) = state.merge_plan(self.medium.cut.extent_blocks) else {
+                return Ok(false);
+            };
+            let runs: Vec<RunInfo> =
+                state.runs.iter().filter(|run| plan.ids.contains(&run.id)).cloned().collect();
+            let blocks: u32 = runs
+                .iter()
+                .flat_map(|run| &run.chunks)
+                .map(|chunk| u32::from(chunk.place.blocks) + 1)
+                .sum();
+            // A merge must leave the spills their extents.
+            let extents = blocks / self.medium.cut.extent_blocks + 1;
+            if state.extents.empty() < extents + state.extents.reserve().moves {
+                return Ok(false);
+            }
+            (plan, runs)
+        };
+        let mut writer = RunWriter::new(self, plan.level);
+        let sources = runs.iter().cloned().map(RunSource::new).collect();
+        let mut merge = Merge::new(sources, plan.drop_gone);
+        loop {
+            match merge.next() {
+                Merged::Entry(entry) => writer.push(entry).await?,
+                Merged::NeedChunk(at) => {
+                    let source: &mut RunSource<ChunkBytes> = merge.source_mut(at);
+                    let chunk = source.wants().expect("it needs one").clone();
+                    let bytes = self.read_chunk(&chunk).await.map_err(|_| PutError::Damaged)?;
+                    let source = merge.source_mut(at);
+                    source.feed(bytes).map_err(|_| PutError::Damaged)?;
+                }
+                Merged::End => break,
+            }
+        }
+        let merged = writer.finish().await?;
+        let state = &mut *self.state.borrow_mut();
+        let at = state.runs.iter().position(|run| run.id == plan.ids[0]).expect("it stays");
+        state.runs.retain(|run| !plan.ids.contains(&run.id));
+        state.forget_runs(&runs);
+        if let Some(merged) = merged {
+            state.runs.insert(at, merged);
+        }
+        self.count(|counters| counters.runs_merged += runs.len() as u64);
+        Ok(true)
+    }
+
+    /// Reads a chunk and checks that its record is whole.
+    pub(crate) async fn read_chunk(
+        self: &Rc<Core>,
+        chunk: &ChunkInfo,
+    ) -> Result<ChunkBytes, GetError> {
+        let place = chunk.place;
+        let damaged = GetError::Damaged {
+            extent: place.extent,
+            lba: self.medium.lba(place.extent, place.block),
+        };
+        let _pin = self.pin(place.extent);
+        let origin = self.origin(place.extent, place.block);
+        let len = usize::from(place.blocks) * BLOCK_BYTES;
+        let buf = self.world.pool.alloc(len).map_err(GetError::Buffer)?;
+        let (result, buf) = self.medium.read(place.extent, place.block, buf).await;
+        if let Err(error) = result {
+            self.suspect(place.extent);
+            return Err(GetError::Io(error));
+        }
+        match check_chunk(&buf, &origin) {
+            Some(len) => Ok(ChunkBytes { buf, len }),
+            None => {
+                self.suspect(place.extent);
+                Err(damaged)
+            }
+        }
+    }
+
+    /// Looks for a whole key in the runs; `None` if the newest of them that has it says that it
+    /// is gone, or none has it.
+    pub(crate) async fn find_in_runs(
+        self: &Rc<Core>,
+        key: &Key,
+    ) -> Result<Option<Entry>, PutError> {
+        let runs = self.state.borrow().runs.clone();
+        for run in &runs {
+            let Some(at) = run.chunk_of(key) else { continue };
+            let bytes = self.read_chunk(&run.chunks[at]).await.map_err(|_| PutError::Damaged)?;
+            let reader = run.chunk(at, bytes.as_ref()).map_err(|_| PutError::Damaged)?;
+            let found = reader.iter().find(|entry| entry.key == *key);
+            if let Some(entry) = found {
+                return Ok((entry.delta.kind != DeltaKind::Gone).then_some(entry));
+            }
+        }
+        Ok(None)
+    }
+
+    /// A page of the keys from `from` to `to`, both included.
+    pub(crate) async fn list(
+        self: &Rc<Core>,
+        from: Key,
+        to: Key,
+        limit: usize,
+    ) -> Result<Page, GetError> {
+        // A spill or a merge in between moves entries from one source to another: begin again.
+        let version = || {
+            let state = self.state.borrow();
+            (state.checkpoint.durable, state.runs.iter().map(|run| run.id).max(), state.runs.len())
+        };
+        let mut tries = 0;
+        loop {
+            let before = version();
+            let page = self.list_once(from, to, limit).await;
+            tries += 1;
+            if version() == before || tries == 16 {
+                return page;
+            }
+        }
+    }
+
+    async fn list_once(
+        self: &Rc<Core>,
+        from: Key,
+        to: Key,
+        limit: usize,
+    ) -> Result<Page, GetError> {
+        let runs = self.state.borrow().runs.clone();
+        let memory = Memory { core: Rc::clone(self), next: Some(from) };
+        let mut sources = vec![Input::Rows(Rows::new(memory))];
+        sources.extend(runs.into_iter().map(|run| Input::Run(RunSource::starting_at(run, &from))));
+        let mut merge = Merge::new(sources, true);
+        let mut page = Page::default();
+        loop {
+            let entry = match merge.next() {
+                Merged::End => return Ok(page),
+                Merged::NeedChunk(at) => {
+                    let Input::Run(source) = merge.source_mut(at) else {
+                        unreachable!("memory needs no chunks");
+                    };
+                    let chunk = source.wants().expect("it needs one").clone();
+                    let bytes = self.read_chunk(&chunk).await?;
+                    let Input::Run(source) = merge.source_mut(at) else {
+                        unreachable!("it was a run a moment ago");
+                    };
+                    source.feed(bytes).map_err(|_| GetError::Damaged {
+                        extent: chunk.place.extent,
+                        lba: self.medium.lba(chunk.place.extent, chunk.place.block),
+                    })?;
+                    continue;
+                }
+                Merged::Entry(entry) => entry,
+            };
+            if entry.key < from {
+                continue;
+            }
+            if entry.key > to {
+                return Ok(page);
+            }
+            if page.entries.len() == limit {
+                page.next = Some(entry.key);
+                return Ok(page);
+            }
+            page.entries.push(Listed {
+                key: entry.key,
+                is_tombstone: entry.delta.kind == DeltaKind::Dead,
+                sequence: entry.delta.sequence,
+                at_s: entry.delta.wall_s,
+            });
+        }
+    }
+}
+
+/// The recent changes from a key on, one at a time.
+struct Memory {
+    core: Rc<Core>,
+    next: Option<Key>,
+}
+
+impl Iterator for Memory {
+    type Item = Entry;
+
+    fn next(&mut self) -> Option<Entry> {
+        let entry = self.core.state.borrow().index.memtable().first_from(self.next?)?;
+        self.next = entry.key.successor();
+        Some(entry)
+    }
+}
+
+/// The payload length of a sound chunk record.
+pub(crate) fn check_chunk(buf: &[u8], origin: &crate::layout::Origin) -> Option<usize> {
+    let block = sound(&buf[..BLOCK_BYTES], origin, Kind::Run, false).ok()?;
+    let (_, shape) = RecordHead::read(block).ok()?;
+    let Shape { payload_bytes } = shape;
+    let units = (payload_bytes as usize).div_ceil(crate::layout::CRC_BYTES);
+    let whole = shape.segments() == 1
+        && shape.blocks() as usize * BLOCK_BYTES == buf.len()
+        && Segments::check_units(block, &buf[BLOCK_BYTES..], 0, units);
+    whole.then_some(payload_bytes as usize)
+}
