@@ -14,6 +14,7 @@
 //! | `budget.rs`    | disk time of the background classes                                |
 //! | `plan.rs`      | the queue as a state machine of `now`                              |
 //! | `queue.rs`     | [`DiskQueue`]: requests as futures                                 |
+//! | `slots.rs`     | requests: waiting, in the device, done                             |
 //! | `pump.rs`      | the task that fetches answers and hands over what is next          |
 //! | `stats.rs`     | [`SchedStats`]                                                     |
 
@@ -25,6 +26,7 @@ mod plan;
 mod profile;
 mod pump;
 mod queue;
+mod slots;
 mod stats;
 
 pub use calibrate::{CalibrateError, CalibrateOptions, calibrate};

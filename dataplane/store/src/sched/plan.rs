@@ -115,8 +115,9 @@ pub(super) struct Plan {
     reads: [VecDeque<Ticket>; CLASSES],
     writes: [VecDeque<Ticket>; CLASSES],
     waiting: u32,
-    /// Bytes of appends that wait.
+    /// Bytes of appends that wait, and how many flushes and the like wait among them.
     append_bytes: u64,
+    append_commands: u32,
     /// No deadline is before this.
     deadline_next: Mono,
 
@@ -158,6 +159,7 @@ impl Plan {
             writes: std::array::from_fn(|_| VecDeque::new()),
             waiting: 0,
             append_bytes: 0,
+            append_commands: 0,
             deadline_next: NEVER,
             drive: Drive::default(),
             place: Place::default(),
@@ -249,6 +251,7 @@ impl Plan {
         entry.radius = self.profile.radius_of(entry.lba as f64 * self.block_share) as f32;
         if class == Class::Append {
             self.append_bytes += item.blocks << self.block.shift();
+            self.append_commands += u32::from(is_command(item.kind));
         }
         Ok(ticket)
     }
@@ -405,6 +408,7 @@ impl Plan {
         self.waiting -= 1;
         if entry.class == Class::Append {
             self.append_bytes -= entry.blocks << self.block.shift();
+            self.append_commands -= u32::from(is_command(entry.kind));
         }
     }
 
@@ -473,4 +477,9 @@ impl Plan {
     fn is_idle(&self, class: Class) -> bool {
         self.reads[class.index()].is_empty() && self.writes[class.index()].is_empty()
     }
+}
+
+/// Whether somebody waits for it whatever it has for company.
+fn is_command(kind: Kind) -> bool {
+    matches!(kind, Kind::Flush | Kind::Other)
 }

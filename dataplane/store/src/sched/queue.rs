@@ -12,15 +12,16 @@ use std::cell::RefCell;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 
-use isotherm_reactor::{Command, Disk, Handle, Transfer};
+use isotherm_reactor::{Disk, Handle};
 use isotherm_seam::{BlockSize, Geometry, IoBuf, IoError, Lba, Mono, Nanos, Op, Persist, ZoneId};
 
 use super::class::{Budget, Class, SchedConfig};
 use super::plan::{Item, Kind, Plan, Ticket};
 use super::profile::DiskProfile;
 use super::pump;
+use super::slots::{Answer, Phase, Running, State};
 use super::stats::SchedStats;
 
 /// Why a request failed.
@@ -54,50 +55,8 @@ pub(super) struct Inner {
     handle: Handle,
     disk: Disk,
     block: BlockSize,
-    pub(super) state: RefCell<State>,
+    state: RefCell<State>,
 }
-
-pub(super) struct State {
-    pub(super) plan: Plan,
-    slots: Vec<Slot>,
-    /// Tickets in the device.
-    flying: Vec<Ticket>,
-    /// Requests in the device that nobody waits for.
-    orphans: u32,
-    /// The pump fetches the answers, and not the futures.
-    is_pumped: bool,
-    pub(super) pump: Option<Waker>,
-}
-
-/// A request. Flat, as its parts change one by one.
-struct Slot {
-    phase: Phase,
-    /// Its place in `flying`.
-    flies_at: u32,
-    arrived: Mono,
-    op: Option<Op>,
-    running: Option<Running>,
-    answer: Option<Answer>,
-    /// Kept from request to request: it is often the same task's.
-    waker: Option<Waker>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Phase {
-    Free,
-    Waiting,
-    Flying,
-    /// In the device, and nobody waits for it.
-    Orphaned,
-    Done,
-}
-
-enum Running {
-    Transfer(Transfer),
-    Command(Command),
-}
-
-type Answer = (Result<(), QueueError>, Option<IoBuf>);
 
 impl DiskQueue {
     /// A queue for a disk. It starts a task on the core, which ends with the last handle.
@@ -112,15 +71,7 @@ impl DiskQueue {
         let geometry = disk.geometry();
         let block = geometry.logical;
         let plan = Plan::new(profile, config, block, geometry.blocks, geometry.depth_max);
-        let capacity = config.waiting_max as usize + geometry.depth_max as usize;
-        let state = State {
-            plan,
-            slots: Vec::with_capacity(capacity),
-            flying: Vec::with_capacity(geometry.depth_max as usize),
-            orphans: 0,
-            is_pumped: profile.rotating,
-            pump: None,
-        };
+        let state = State::new(plan, config.waiting_max, geometry.depth_max);
         let state = RefCell::new(state);
         let inner = Rc::new(Inner { handle: handle.clone(), disk, block, state });
         handle.spawn("disk pump", pump::run(handle.clone(), Rc::downgrade(&inner)));
@@ -276,150 +227,6 @@ impl Inner {
         let is_rotating = state.plan.profile().rotating;
         state.is_pumped = is_rotating || state.plan.waiting() > 0 || state.orphans > 0;
         state.plan.due(now)
-    }
-}
-
-impl State {
-    /// The slot of a new ticket.
-    #[inline]
-    fn slot(&mut self, ticket: Ticket, now: Mono) -> &mut Slot {
-        if ticket as usize == self.slots.len() {
-            self.slots.push(Slot {
-                phase: Phase::Free,
-                flies_at: 0,
-                arrived: now,
-                op: None,
-                running: None,
-                answer: None,
-                waker: None,
-            });
-        }
-        let slot = &mut self.slots[ticket as usize];
-        debug_assert!(slot.phase == Phase::Free, "a ticket names one request");
-        slot.arrived = now;
-        slot
-    }
-
-    #[inline]
-    fn fly(&mut self, ticket: Ticket, running: Running) {
-        let slot = &mut self.slots[ticket as usize];
-        slot.phase = Phase::Flying;
-        slot.running = Some(running);
-        slot.flies_at = self.flying.len() as u32;
-        self.flying.push(ticket);
-    }
-
-    /// Gives the device what it is to have.
-    fn hand_over(&mut self, now: Mono, disk: &Disk) -> bool {
-        let mut moved = false;
-        while let Some(ticket) = self.plan.next(now) {
-            let op = self.slots[ticket as usize].op.take().expect("it waited with its request");
-            self.fly(ticket, Running::new(disk, op));
-            moved = true;
-        }
-        moved
-    }
-
-    /// Asks after all that is in the device.
-    fn fetch(&mut self, now: Mono, cx: &mut Context<'_>) -> bool {
-        let mut moved = false;
-        let mut at = 0;
-        while at < self.flying.len() {
-            let ticket = self.flying[at];
-            let slot = &mut self.slots[ticket as usize];
-            let running = slot.running.as_mut().expect("it is in the device");
-            let Poll::Ready(answer) = running.poll(cx) else {
-                at += 1;
-                continue;
-            };
-            moved = true;
-            self.land(now, ticket);
-            let slot = &mut self.slots[ticket as usize];
-            if slot.phase == Phase::Orphaned {
-                self.orphans -= 1;
-                self.free(ticket);
-            } else {
-                slot.phase = Phase::Done;
-                slot.answer = Some(answer);
-                slot.wake();
-            }
-        }
-        moved
-    }
-
-    /// A request has left the device.
-    #[inline]
-    fn land(&mut self, now: Mono, ticket: Ticket) {
-        let slot = &mut self.slots[ticket as usize];
-        slot.running = None;
-        let at = slot.flies_at as usize;
-        self.flying.swap_remove(at);
-        if let Some(&moved) = self.flying.get(at) {
-            self.slots[moved as usize].flies_at = at as u32;
-        }
-        self.plan.done(now, ticket);
-    }
-
-    fn too_late(&mut self, now: Mono, ticket: Ticket) {
-        let slot = &mut self.slots[ticket as usize];
-        let buf = slot.op.take().and_then(Op::into_buf);
-        slot.phase = Phase::Done;
-        slot.answer = Some((Err(QueueError::Late { waited: now.since(slot.arrived) }), buf));
-        slot.wake();
-    }
-
-    #[inline]
-    fn free(&mut self, ticket: Ticket) {
-        self.slots[ticket as usize].phase = Phase::Free;
-        self.plan.forget(ticket);
-    }
-
-    fn wake_pump(&self) {
-        if let Some(pump) = &self.pump {
-            pump.wake_by_ref();
-        }
-    }
-}
-
-impl Slot {
-    fn wake(&self) {
-        if let Some(waker) = &self.waker {
-            waker.wake_by_ref();
-        }
-    }
-
-    #[inline]
-    fn remember(&mut self, waker: &Waker) {
-        if self.waker.as_ref().is_none_or(|known| !known.will_wake(waker)) {
-            self.waker = Some(waker.clone());
-        }
-    }
-}
-
-impl Running {
-    #[inline]
-    fn new(disk: &Disk, op: Op) -> Running {
-        match op {
-            Op::Read { lba, buf } => Running::Transfer(disk.read(lba, buf)),
-            Op::Write { lba, buf, persist } => Running::Transfer(disk.write(lba, buf, persist)),
-            Op::ZoneReport { zone, buf } => Running::Transfer(disk.zone_report(zone, buf)),
-            Op::Flush => Running::Command(disk.flush()),
-            Op::Discard { lba, blocks } => Running::Command(disk.discard(lba, blocks)),
-            Op::ZoneReset { zone } => Running::Command(disk.zone_reset(zone)),
-            Op::ZoneFinish { zone } => Running::Command(disk.zone_finish(zone)),
-        }
-    }
-
-    #[inline]
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Answer> {
-        match self {
-            Running::Transfer(transfer) => Pin::new(transfer)
-                .poll(cx)
-                .map(|(result, buf)| (result.map_err(Into::into), Some(buf))),
-            Running::Command(command) => {
-                Pin::new(command).poll(cx).map(|result| (result.map_err(Into::into), None))
-            }
-        }
     }
 }
 

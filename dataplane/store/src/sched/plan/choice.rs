@@ -155,7 +155,7 @@ impl Plan {
             return true;
         }
         let entry = &self.entries[first as usize];
-        let is_ripe = entry.kind != Kind::Write
+        let is_ripe = self.append_commands > 0
             || now.since(entry.arrived) >= self.config.append_age
             || self.append_bytes >= self.config.append_batch_bytes;
         is_ripe && !self.append_went

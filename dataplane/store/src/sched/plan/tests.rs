@@ -1,1 +1,259 @@
+//! Decisions, one at a time: no disk, and time is a number.
 
+use isotherm_seam::{BlockSize, Lba, Mono, Nanos};
+
+use super::super::class::{Class, SchedConfig};
+use super::super::profile::DiskProfile;
+use super::{Item, Kind, Plan, Ticket};
+
+const BLOCKS: u64 = 1 << 30;
+const MS: u64 = 1_000_000;
+
+fn plan_of(profile: DiskProfile) -> Plan {
+    Plan::new(profile, SchedConfig::default(), BlockSize::B4096, BLOCKS, 32)
+}
+
+fn plan() -> Plan {
+    plan_of(DiskProfile::nearline())
+}
+
+fn item(class: Class, kind: Kind, lba: u64, blocks: u64) -> Item {
+    Item { class, kind, lba: Lba(lba), blocks, deadline: None }
+}
+
+fn read(plan: &mut Plan, now: u64, class: Class, lba: u64) -> Ticket {
+    plan.offer(Mono(now), &item(class, Kind::Read, lba, 1)).unwrap()
+}
+
+fn write(plan: &mut Plan, now: u64, lba: u64) -> Ticket {
+    plan.offer(Mono(now), &item(Class::Append, Kind::Write, lba, 16)).unwrap()
+}
+
+fn finish(plan: &mut Plan, now: u64, ticket: Ticket) {
+    plan.done(Mono(now), ticket);
+    plan.forget(ticket);
+}
+
+#[test]
+fn one_is_in_the_drive_and_the_next_is_staged_before_the_earliest_end() {
+    let mut plan = plan();
+    let first = read(&mut plan, 0, Class::ForegroundRead, BLOCKS / 2);
+    assert_eq!(plan.next(Mono(0)), Some(first));
+    let second = read(&mut plan, 0, Class::ForegroundRead, BLOCKS / 2 + 100);
+    let third = read(&mut plan, 0, Class::LateRead, BLOCKS / 2 + 200);
+    assert_eq!(plan.next(Mono(0)), None);
+    // Overhead, seek and settling are on the way; the next one comes 0.2 ms before their end.
+    let profile = DiskProfile::nearline();
+    let radius = profile.radius_of(0.5) as f32;
+    let transfer = profile.transfer(4096, radius).0 / 8 * 7;
+    let earliest = profile.access(radius).0 + transfer - profile.overhead.0;
+    assert_eq!(plan.due(Mono(0)), Some(Mono(earliest)));
+    assert_eq!(plan.next(Mono(earliest - 1)), None);
+    assert_eq!(plan.next(Mono(earliest)), Some(second));
+    // Two are there: the third waits until the first is done, however late that is.
+    assert_eq!(plan.next(Mono(100 * MS)), None);
+    assert_eq!(plan.due(Mono(earliest)), None);
+    finish(&mut plan, 100 * MS, first);
+    assert_eq!(plan.next(Mono(100 * MS)), None, "the second has only begun");
+    let due = plan.due(Mono(100 * MS)).unwrap();
+    assert_eq!(plan.next(due), Some(third));
+}
+
+#[test]
+fn without_an_arm_order_is_that_of_arrival_and_depth_that_of_the_profile() {
+    let mut plan = plan_of(DiskProfile::flat(2));
+    let place = |i: u64| (i * 0x9e37_79b9) % BLOCKS;
+    let tickets: Vec<Ticket> =
+        (0..6).map(|i| read(&mut plan, i, Class::ForegroundRead, place(i))).collect();
+    let mut order = Vec::new();
+    while let Some(ticket) = plan.next(Mono(10)) {
+        order.push(ticket);
+    }
+    assert_eq!(order, tickets[..2]);
+    for i in 0..6 {
+        finish(&mut plan, 20 + i, order[i as usize]);
+        order.extend(plan.next(Mono(20 + i)));
+    }
+    assert_eq!(order, tickets);
+}
+
+#[test]
+fn the_way_past_the_queue_is_open_only_without_a_queue() {
+    let reading = |class| item(class, Kind::Read, 0, 1);
+    let mut flat = plan_of(DiskProfile::flat(2));
+    assert!(flat.pass(Mono(0), &reading(Class::Scrub)).is_none(), "it has a budget");
+    let first = flat.pass(Mono(0), &reading(Class::ForegroundRead)).unwrap();
+    assert!(flat.pass(Mono(0), &reading(Class::LateRead)).is_some());
+    assert!(flat.pass(Mono(0), &reading(Class::ForegroundRead)).is_none(), "no room");
+    let waiting = read(&mut flat, 0, Class::ForegroundRead, 5);
+    finish(&mut flat, 1, first);
+    assert!(flat.pass(Mono(1), &reading(Class::ForegroundRead)).is_none(), "one waits");
+    assert_eq!(flat.next(Mono(1)), Some(waiting));
+    assert!(plan().pass(Mono(0), &reading(Class::ForegroundRead)).is_none(), "it has an arm");
+}
+
+#[test]
+fn adjacent_appends_go_together_and_in_order() {
+    let mut plan = plan();
+    let writes: Vec<Ticket> = [0, 16, 32, 1000, 1016].map(|lba| write(&mut plan, 0, lba)).into();
+    assert_eq!(plan.next(Mono(0)), Some(writes[0]));
+    assert_eq!(plan.next(Mono(0)), Some(writes[1]));
+    assert_eq!(plan.next(Mono(0)), Some(writes[2]));
+    // What lies elsewhere is another unit: it is staged.
+    assert_eq!(plan.next(Mono(0)), None);
+    let due = plan.due(Mono(0)).unwrap();
+    assert_eq!(plan.next(due), Some(writes[3]));
+    assert_eq!(plan.next(due), Some(writes[4]));
+    assert_eq!(plan.next(due), None);
+}
+
+#[test]
+fn a_batch_has_an_end() {
+    let mut plan = plan();
+    // 64 KiB each: 64 of them are 4 MiB.
+    for i in 0..100 {
+        write(&mut plan, 0, i * 16);
+    }
+    let mut together = 0;
+    while plan.next(Mono(0)).is_some() {
+        together += 1;
+    }
+    assert_eq!(together, 32, "as many as the device takes");
+    let mut plan =
+        Plan::new(DiskProfile::nearline(), SchedConfig::default(), BlockSize::B4096, BLOCKS, 256);
+    for i in 0..100 {
+        write(&mut plan, 0, i * 16);
+    }
+    let mut together = 0;
+    while plan.next(Mono(0)).is_some() {
+        together += 1;
+    }
+    assert_eq!(together, 64);
+}
+
+/// With reads waiting: an append is not due, then old enough; a flush is due at once; after it
+/// a read has its turn.
+#[test]
+fn appends_and_reads_take_turns() {
+    let mut plan = plan();
+    let first = read(&mut plan, 0, Class::ForegroundRead, 0);
+    assert_eq!(plan.next(Mono(0)), Some(first));
+    let append = write(&mut plan, 0, 500_000);
+    let reads: Vec<Ticket> =
+        (0..4).map(|i| read(&mut plan, 0, Class::ForegroundRead, 100 + i * 10)).collect();
+    finish(&mut plan, 10 * MS, first);
+    let young = plan.next(Mono(10 * MS)).unwrap();
+    assert!(reads.contains(&young));
+    finish(&mut plan, 50 * MS, young);
+    assert_eq!(plan.next(Mono(50 * MS)), Some(append), "50 ms old");
+    let flush = plan.offer(Mono(51 * MS), &item(Class::Append, Kind::Flush, 0, 0)).unwrap();
+    finish(&mut plan, 60 * MS, append);
+    let between = plan.next(Mono(60 * MS)).unwrap();
+    assert!(reads.contains(&between), "a read between two appends");
+    finish(&mut plan, 70 * MS, between);
+    assert_eq!(plan.next(Mono(70 * MS)), Some(flush), "19 ms old, and due");
+}
+
+/// Nothing of a class's share is lost, and nothing comes before it is due.
+#[test]
+fn background_waits_for_a_gap_and_its_share() {
+    let mut plan = plan();
+    // The foreground was here just now.
+    let first = read(&mut plan, 0, Class::ForegroundRead, 0);
+    assert_eq!(plan.next(Mono(0)), Some(first));
+    let scrub = read(&mut plan, 0, Class::Scrub, 1000);
+    finish(&mut plan, MS, first);
+    assert_eq!(plan.next(Mono(MS)), None, "no credit yet, and not quiet");
+    // 11 ms at 3 % would be 370 ms; quiet comes first.
+    let quiet = MS + 250 * MS;
+    assert_eq!(plan.due(Mono(MS)), Some(Mono(quiet)));
+    assert_eq!(plan.next(Mono(quiet - 1)), None);
+    assert_eq!(plan.next(Mono(quiet)), Some(scrub));
+}
+
+#[test]
+fn an_overdue_share_goes_ahead_unless_paused() {
+    let mut plan = plan();
+    let first = read(&mut plan, 0, Class::ForegroundRead, 0);
+    assert_eq!(plan.next(Mono(0)), Some(first));
+    let scrub = read(&mut plan, 0, Class::Scrub, 1000);
+    // In the drive for long; nobody else waits for long when it ends.
+    let later = 2_000 * MS;
+    let young = read(&mut plan, later, Class::ForegroundRead, 2000);
+    finish(&mut plan, later, first);
+    assert_eq!(plan.next(Mono(later)), Some(scrub), "overdue by more than a second");
+
+    // The same, and a read has waited for 150 ms: background is paused.
+    finish(&mut plan, later, scrub);
+    assert_eq!(plan.next(Mono(later)), Some(young));
+    let other = read(&mut plan, later, Class::Scrub, 3000);
+    let now = later + 3_000 * MS;
+    let old = read(&mut plan, now - 150 * MS, Class::ForegroundRead, 4000);
+    finish(&mut plan, now, young);
+    assert_eq!(plan.next(Mono(now)), Some(old));
+    // And it has waited for 150 ms at a time when the share is late by 5 s more.
+    let now = later + 8_000 * MS;
+    let old = (old, read(&mut plan, now - 150 * MS, Class::ForegroundRead, 5000));
+    finish(&mut plan, now, old.0);
+    assert_eq!(plan.next(Mono(now)), Some(other));
+}
+
+/// A read does not wait outside for background that is in the drive; the next one does.
+#[test]
+fn a_read_joins_background_in_the_drive() {
+    let mut plan = plan();
+    let now = 1_000 * MS;
+    for i in 0..20 {
+        read(&mut plan, now, Class::Throughput, i * 1_000_000);
+    }
+    let mut deep = 0;
+    while plan.next(Mono(now)).is_some() {
+        deep += 1;
+    }
+    assert_eq!(deep, 8);
+    let mine = read(&mut plan, now, Class::ForegroundRead, 77);
+    let next = read(&mut plan, now, Class::ForegroundRead, 78);
+    assert_eq!(plan.next(Mono(now)), Some(mine));
+    assert_eq!(plan.next(Mono(now)), None);
+    assert_eq!(plan.stats().of(Class::ForegroundRead).waiting, 1);
+    plan.withdraw(next);
+    plan.forget(next);
+    assert_eq!(plan.next(Mono(now + 50 * MS)), None, "no background beside a read");
+}
+
+#[test]
+fn late_is_who_waits_at_the_deadline_and_nobody_else() {
+    let mut plan = plan();
+    let first = read(&mut plan, 0, Class::ForegroundRead, 0);
+    assert_eq!(plan.next(Mono(0)), Some(first));
+    let with = |plan: &mut Plan, deadline| {
+        let read = item(Class::ForegroundRead, Kind::Read, 9, 1);
+        plan.offer(Mono(0), &Item { deadline: Some(Mono(deadline)), ..read })
+    };
+    let soon = with(&mut plan, 30 * MS).unwrap();
+    let later = with(&mut plan, 40 * MS).unwrap();
+    let refused = with(&mut plan, 20 * MS).unwrap_err();
+    assert!(refused.expected > Nanos::from_millis(20), "{refused:?}");
+    // The drive is stuck in a retry.
+    let staged = plan.next(Mono(25 * MS)).unwrap();
+    assert_eq!(staged, soon);
+    assert_eq!(plan.expired(Mono(39 * MS)), None, "what is in the drive is not late");
+    assert_eq!(plan.due(Mono(39 * MS)), Some(Mono(40 * MS)));
+    assert_eq!(plan.expired(Mono(40 * MS)), Some(later));
+    assert_eq!(plan.expired(Mono(40 * MS)), None);
+    assert_eq!(plan.due(Mono(40 * MS)), None);
+}
+
+/// A drive that does not answer makes the wait look as long as it has been silent.
+#[test]
+fn silence_is_expected_to_last() {
+    let mut plan = plan();
+    let first = read(&mut plan, 0, Class::ForegroundRead, 0);
+    assert_eq!(plan.next(Mono(0)), Some(first));
+    let expected =
+        |plan: &Plan, ms| plan.expected_wait(Class::ForegroundRead, Mono(ms * MS)).as_millis_f64();
+    assert!(expected(&plan, 0) < 12.0);
+    assert!((980.0..1_000.0).contains(&expected(&plan, 1_000)), "{}", expected(&plan, 1_000));
+    finish(&mut plan, 1_000 * MS, first);
+    assert_eq!(expected(&plan, 1_000), 0.0);
+}
