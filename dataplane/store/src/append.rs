@@ -14,10 +14,10 @@
 //!   answered. A second failure in a row, or a failed flush, fences the disk for writes.
 
 use std::collections::VecDeque;
+use std::future::Future;
 use std::rc::Rc;
 
-use isotherm_reactor::Transfer;
-use isotherm_seam::IoBuf;
+use isotherm_seam::{IoBuf, IoError};
 
 use crate::api::{Identity, PutError};
 use crate::core::{Core, Done, State};
@@ -356,10 +356,9 @@ impl Core {
                 state.apply(item, place, *sequence);
             }
         }
-        let transfers: Vec<Transfer> = writes
-            .into_iter()
-            .map(|(block, buf)| self.medium.write(batch.extent, block, buf))
-            .collect();
+        let medium = self.medium_of(self.state.borrow().lanes.lanes[lane].stream);
+        let transfers: Vec<_> =
+            writes.into_iter().map(|(block, buf)| medium.write(batch.extent, block, buf)).collect();
         self.spawn("store.batch", Rc::clone(self).finish_batch(batch, transfers));
         true
     }
@@ -565,7 +564,11 @@ impl Core {
     }
 
     /// Waits for the writes of a batch and passes it on to the flush.
-    async fn finish_batch(self: Rc<Core>, mut batch: Batch, transfers: Vec<Transfer>) {
+    async fn finish_batch(
+        self: Rc<Core>,
+        mut batch: Batch,
+        transfers: Vec<impl Future<Output = (Result<(), IoError>, IoBuf)>>,
+    ) {
         let mut failed = false;
         let count = transfers.len();
         for (at, transfer) in transfers.into_iter().enumerate() {

@@ -16,7 +16,10 @@ use std::rc::Rc;
 use crate::api::PutError;
 use crate::core::{Core, State};
 use crate::index::{Entry, RunInfo};
-use crate::layout::{Block, Checkpoint, ExtentHead, ExtentRow, Origin, State as ExtentState};
+use crate::layout::{
+    Block, Checkpoint, ExtentHead, ExtentRow, Origin, State as ExtentState, Stream,
+};
+use crate::medium::can_hold;
 use crate::recovery::{checkpoint_blocks, write_checkpoint};
 use crate::runs::RunWriter;
 use crate::{BLOCK_BYTES, Bug, ExtentId};
@@ -59,6 +62,13 @@ impl Core {
             if clean {
                 assert!(state.lanes.is_idle(), "a clean stop leaves nothing under way");
                 rows = state.extents.rows();
+            }
+            // Where the chunks are that were written since.
+            for (row, id) in rows.iter_mut().zip(state.extents.ids()) {
+                let now = state.extents.row(id);
+                if now.stream == Stream::Index && can_hold(now.state) {
+                    *row = *now;
+                }
             }
             let mut runs = Vec::new();
             run.iter().chain(&state.runs).for_each(|run| run.encode(&mut runs));
@@ -231,11 +241,6 @@ impl State {
             self.extents.kill(id, number);
         }
         self.extents.name_next(core.options.named, core.has(Bug::NoNewIncarnation));
-        if self.starting {
-            // Until the first checkpoint is durable only chunks of its runs are written, and
-            // the one before it knows of none: they may use what it names itself.
-            self.extents.names_at_once();
-        }
         self.index.freeze();
         (number, self.extents.rows(), self.index.memtable().frozen().collect())
     }

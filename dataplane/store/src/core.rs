@@ -16,6 +16,7 @@ use crate::append::{Batch, Lanes};
 use crate::event::{Answers, Event};
 use crate::extents::Extents;
 use crate::index::{Index, RunInfo};
+use crate::layout::Stream;
 use crate::medium::Medium;
 use crate::payload::PutBuf;
 use crate::{Bug, ExtentId, Key, Options};
@@ -43,7 +44,10 @@ impl World {
 /// Shared by a store's handles and tasks.
 pub(crate) struct Core {
     pub(crate) world: World,
+    /// The disk for clients' appends, and for what must be written soon.
     pub(crate) medium: Medium,
+    /// The disk for the cleaner.
+    pub(crate) background: Medium,
     pub(crate) options: Options,
     pub(crate) uuid: [u8; 16],
     pub(crate) formatted_s: u32,
@@ -120,8 +124,6 @@ pub(crate) struct State {
     /// Tombstones that their holders have released.
     pub(crate) released: BTreeSet<Key>,
     pub(crate) fenced: bool,
-    /// No checkpoint has been written since it was opened.
-    pub(crate) starting: bool,
     /// No more changes are taken.
     pub(crate) closing: bool,
     /// The tasks of the store end.
@@ -213,6 +215,14 @@ impl Core {
         if state.index.memtable().active_len() >= self.options.changes_max {
             state.checkpoint.wanted = true;
             self.chores.notify();
+        }
+    }
+
+    /// The disk as whoever appends to this stream has it.
+    pub(crate) fn medium_of(&self, stream: Stream) -> &Medium {
+        match stream {
+            Stream::Fresh | Stream::Expiring | Stream::Index => &self.medium,
+            Stream::Warm | Stream::Cold => &self.background,
         }
     }
 

@@ -251,7 +251,8 @@ impl Extents {
         if self.empty <= back && !ignore_reserve {
             return Err(NoExtent::Full);
         }
-        if self.next.len() <= named.min(self.empty.saturating_sub(1) as usize) {
+        let is_index = taker == Taker::Index;
+        if !is_index && self.next.len() <= named.min(self.empty.saturating_sub(1) as usize) {
             return Err(NoExtent::NotNamed);
         }
         Ok(())
@@ -265,7 +266,11 @@ impl Extents {
         ignore_reserve: bool,
     ) -> Result<ExtentId, NoExtent> {
         self.can_take(taker, ignore_reserve)?;
-        let id = self.next.pop_front().ok_or(NoExtent::NotNamed)?;
+        let id = match taker {
+            Taker::Index => self.take_unnamed(),
+            Taker::Put | Taker::Tomb | Taker::Cleaner => self.next.pop_front(),
+        };
+        let id = id.ok_or(NoExtent::NotNamed)?;
         if taker == Taker::Put && !ignore_reserve {
             assert!(self.empty > self.reserve.total(), "puts leave the reserve alone");
         }
@@ -277,6 +282,19 @@ impl Extents {
         extent.row.written = 0;
         extent.row.newest_s = 0;
         Ok(id)
+    }
+
+    /// An empty extent for chunks of the index. They count by the checkpoint that is written
+    /// behind them and says where they are, so their extent needs no name before.
+    fn take_unnamed(&mut self) -> Option<ExtentId> {
+        if let Some(at) = self.table.iter().position(|extent| extent.row.state == State::Free) {
+            let incarnation = self.new_incarnation();
+            let row = &mut self.table[at].row;
+            (row.state, row.incarnation) = (State::Next, incarnation);
+            return Some(ExtentId(at as u32));
+        }
+        let named = self.naming.pop().or_else(|| self.named_once.pop());
+        named.or_else(|| self.next.pop_back())
     }
 
     /// Names empty extents until `count` are named, for the next checkpoint to tell.
@@ -307,11 +325,6 @@ impl Extents {
     pub(crate) fn names_durable(&mut self) {
         self.next.extend(self.named_once.drain(..));
         self.named_once.append(&mut self.naming);
-    }
-
-    /// What is being named may be opened now.
-    pub(crate) fn names_at_once(&mut self) {
-        self.next.extend(self.naming.drain(..));
     }
 
     /// Few are left that are named, and there are others.

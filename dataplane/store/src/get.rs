@@ -17,6 +17,7 @@ use crate::layout::{
     Tombs,
 };
 use crate::payload::Shard;
+use crate::sched::QueueError;
 use crate::{BLOCK_BYTES, Bug, ExtentId, Key, Place};
 
 /// Why a block could not be read as what it must be.
@@ -51,10 +52,16 @@ impl Core {
         };
         let buf =
             self.world.pool.alloc((to - from) as usize * BLOCK_BYTES).map_err(GetError::Buffer)?;
-        let (result, buf) = self.medium.read(place.extent, place.block + from, buf).await;
-        if let Err(error) = result {
-            self.suspect(place.extent);
-            return Err(GetError::Io(error));
+        let read = self.medium.read_by(get.deadline, place.extent, place.block + from, buf);
+        let (result, buf) = read.await;
+        match result {
+            Ok(()) => {}
+            Err(QueueError::Io(error)) => {
+                self.suspect(place.extent);
+                return Err(GetError::Io(error));
+            }
+            Err(QueueError::Busy { expected }) => return Err(GetError::Busy { expected }),
+            Err(QueueError::Late { .. }) => return Err(GetError::Late),
         }
         let damaged = || GetError::Damaged {
             extent: place.extent,

@@ -3,10 +3,15 @@
 //! What must always hold: nothing outside an extent's writable blocks is addressed, and every
 //! transfer is whole blocks.
 
-use isotherm_reactor::{Command, Disk, Transfer};
-use isotherm_seam::{Geometry, IoBuf, Lba, Persist, ZoneId};
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use isotherm_reactor::{Disk, Transfer};
+use isotherm_seam::{Geometry, IoBuf, IoError, Lba, Mono, Persist, ZoneId};
 
 use crate::layout::{Shape, State};
+use crate::sched::{Class, DiskQueue, QueueError, QueuedTransfer};
 use crate::{BLOCK_BYTES, ExtentId, Place};
 
 /// Extents of a conventional disk, by convention: 256 MiB.
@@ -137,10 +142,13 @@ impl Cut {
     }
 }
 
-/// The disk, cut into extents.
+/// The disk, cut into extents, on behalf of one class of work.
 #[derive(Clone)]
 pub(crate) struct Medium {
     disk: Disk,
+    /// Before a store is running there is nothing to schedule.
+    queue: Option<DiskQueue>,
+    class: Class,
     pub(crate) cut: Cut,
     blocks_per_block: u64,
     pub(crate) volatile_cache: bool,
@@ -151,10 +159,30 @@ impl Medium {
         let geometry = disk.geometry();
         Medium {
             disk: disk.clone(),
+            queue: None,
+            class: Class::Throughput,
             cut,
             blocks_per_block: BLOCK_BYTES as u64 / u64::from(geometry.logical.bytes()),
             volatile_cache: geometry.volatile_cache,
         }
+    }
+
+    /// The same disk behind a queue.
+    pub(crate) fn queued(&self, queue: DiskQueue) -> Medium {
+        Medium { queue: Some(queue), ..self.clone() }
+    }
+
+    /// The same disk for another class of work.
+    pub(crate) fn for_class(&self, class: Class) -> Medium {
+        Medium { class, ..self.clone() }
+    }
+
+    pub(crate) fn disk(&self) -> &Disk {
+        &self.disk
+    }
+
+    pub(crate) fn queue(&self) -> Option<&DiskQueue> {
+        self.queue.as_ref()
     }
 
     pub(crate) fn lba(&self, extent: ExtentId, block: u32) -> Lba {
@@ -170,28 +198,81 @@ impl Medium {
         self.disk.geometry().io_bytes_max
     }
 
+    /// Fills the buffer from a block on, for somebody who waits.
+    pub(crate) fn read_by(
+        &self,
+        deadline: Option<Mono>,
+        extent: ExtentId,
+        block: u32,
+        buf: IoBuf,
+    ) -> MediumTransfer {
+        self.check(extent, block, buf.len());
+        let lba = self.lba(extent, block);
+        match &self.queue {
+            Some(queue) => {
+                MediumTransfer::Queued(queue.read(Class::ForegroundRead, deadline, lba, buf))
+            }
+            None => MediumTransfer::Direct(self.disk.read(lba, buf)),
+        }
+    }
+
     /// Fills the buffer from a block on.
-    pub(crate) fn read(&self, extent: ExtentId, block: u32, buf: IoBuf) -> Transfer {
+    pub(crate) fn read(
+        &self,
+        extent: ExtentId,
+        block: u32,
+        buf: IoBuf,
+    ) -> impl Future<Output = (Result<(), IoError>, IoBuf)> + use<> {
         self.check(extent, block, buf.len());
-        self.disk.read(self.lba(extent, block), buf)
+        let lba = self.lba(extent, block);
+        plain(match &self.queue {
+            Some(queue) => {
+                // What a change has to read is waited for as a get is.
+                let reads = match self.class {
+                    Class::Append => Class::ForegroundRead,
+                    class => class,
+                };
+                MediumTransfer::Queued(queue.read(reads, None, lba, buf))
+            }
+            None => MediumTransfer::Direct(self.disk.read(lba, buf)),
+        })
     }
 
-    /// Writes the buffer.
-    pub(crate) fn write(&self, extent: ExtentId, block: u32, buf: IoBuf) -> Transfer {
+    /// Writes the buffer. Writes of one class reach the disk in the order of the calls.
+    pub(crate) fn write(
+        &self,
+        extent: ExtentId,
+        block: u32,
+        buf: IoBuf,
+    ) -> impl Future<Output = (Result<(), IoError>, IoBuf)> + use<> {
         self.check(extent, block, buf.len());
-        self.disk.write(self.lba(extent, block), buf, Persist::Flush)
+        let lba = self.lba(extent, block);
+        let persist = Persist::Flush;
+        plain(match &self.queue {
+            Some(queue) => MediumTransfer::Queued(queue.write(self.class, lba, buf, persist)),
+            None => MediumTransfer::Direct(self.disk.write(lba, buf, persist)),
+        })
     }
 
-    pub(crate) fn flush(&self) -> Command {
-        self.disk.flush()
+    pub(crate) async fn flush(&self) -> Result<(), IoError> {
+        match &self.queue {
+            Some(queue) => never_refused(queue.flush().await),
+            None => self.disk.flush().await,
+        }
     }
 
-    pub(crate) fn zone_reset(&self, extent: ExtentId) -> Command {
-        self.disk.zone_reset(ZoneId(extent.0))
+    pub(crate) async fn zone_reset(&self, extent: ExtentId) -> Result<(), IoError> {
+        match &self.queue {
+            Some(queue) => never_refused(queue.zone_reset(ZoneId(extent.0)).await),
+            None => self.disk.zone_reset(ZoneId(extent.0)).await,
+        }
     }
 
-    pub(crate) fn zone_finish(&self, extent: ExtentId) -> Command {
-        self.disk.zone_finish(ZoneId(extent.0))
+    pub(crate) async fn zone_finish(&self, extent: ExtentId) -> Result<(), IoError> {
+        match &self.queue {
+            Some(queue) => never_refused(queue.zone_finish(ZoneId(extent.0)).await),
+            None => self.disk.zone_finish(ZoneId(extent.0)).await,
+        }
     }
 
     pub(crate) fn zone_report(&self, extent: ExtentId, buf: IoBuf) -> Transfer {
@@ -203,6 +284,40 @@ impl Medium {
         let blocks = (len / BLOCK_BYTES) as u32;
         assert!(self.cut.is_within(extent, block, blocks), "within the extent");
     }
+}
+
+/// A transfer on its way, queued or not. It was begun when it was made.
+pub(crate) enum MediumTransfer {
+    Queued(QueuedTransfer),
+    Direct(Transfer),
+}
+
+impl Future for MediumTransfer {
+    type Output = (Result<(), QueueError>, IoBuf);
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match &mut *self {
+            MediumTransfer::Queued(queued) => Pin::new(queued).poll(cx),
+            MediumTransfer::Direct(direct) => {
+                Pin::new(direct).poll(cx).map(|(result, buf)| (result.map_err(QueueError::Io), buf))
+            }
+        }
+    }
+}
+
+/// A transfer that can't be refused: it has no deadline and is not of the foreground.
+async fn plain(transfer: MediumTransfer) -> (Result<(), IoError>, IoBuf) {
+    let (result, buf) = transfer.await;
+    (never_refused(result), buf)
+}
+
+fn never_refused(result: Result<(), QueueError>) -> Result<(), IoError> {
+    result.map_err(|error| match error {
+        QueueError::Io(error) => error,
+        QueueError::Busy { .. } | QueueError::Late { .. } => {
+            unreachable!("only reads that somebody waits for are refused")
+        }
+    })
 }
 
 /// Whether an extent in this state can hold what is in the index.

@@ -165,7 +165,7 @@ impl Core {
         };
         let walker = Walker {
             world: &self.world,
-            medium: &self.medium,
+            medium: &self.background,
             uuid: self.uuid,
             planted: self.options.planted,
             window_blocks: window_blocks(&self.medium),

@@ -12,6 +12,7 @@ use crate::api::{Delete, DeleteError, Get, GetError, Identity, Page, Put, PutErr
 use crate::core::{Answer, Core, Counters, Done};
 use crate::extents::{ExtentCounts, Reserve};
 use crate::payload::{PutBuf, Shard};
+use crate::sched::{DiskProfile, SchedConfig};
 use crate::{Key, Planted};
 
 /// How a store works. All of it may differ from one opening to the next.
@@ -28,6 +29,10 @@ pub struct Options {
     pub named: usize,
     /// Bytes of a batch that is copied together. Memory for four of them is held.
     pub batch_bytes: usize,
+    /// What the disk can do; `None` takes what was kept when it was formatted.
+    pub profile: Option<DiskProfile>,
+    /// How its time is shared.
+    pub sched: SchedConfig,
     /// The cleaner works by itself when room gets short.
     pub reclaims: bool,
     /// A deliberate bug.
@@ -42,6 +47,8 @@ impl Default for Options {
             reserve: Reserve::default(),
             named: 8,
             batch_bytes: 1 << 20,
+            profile: None,
+            sched: SchedConfig::default(),
             reclaims: true,
             planted: Planted::default(),
         }

@@ -20,6 +20,7 @@ use crate::layout::{
 };
 use crate::medium::{Medium, can_hold};
 use crate::runs::{ChunkBytes, check_chunk};
+use crate::sched::{Class, DiskProfile, DiskQueue};
 use crate::store::{Options, Store};
 use crate::{BLOCK_BYTES, ExtentId, Key, Place};
 
@@ -611,6 +612,14 @@ impl RecoveredDisk {
         let batch_bufs = (0..4)
             .map(|_| scanned.world.pool.alloc(options.batch_bytes))
             .collect::<Result<Vec<_>, _>>()?;
+        let profile = options.profile.or_else(|| {
+            let kept = checkpoint.profile.as_slice().try_into().ok()?;
+            DiskProfile::from_bytes(kept).ok()
+        });
+        let profile = profile.unwrap_or_else(|| DiskProfile::flat(32));
+        let queue =
+            DiskQueue::new(&scanned.world.handle, medium.disk().clone(), profile, options.sched);
+        let medium = medium.queued(queue);
         let state = State {
             index,
             runs,
@@ -627,7 +636,6 @@ impl RecoveredDisk {
             batch_bufs,
             released: BTreeSet::new(),
             fenced: false,
-            starting: true,
             closing: false,
             over: false,
             failures_in_row: 0,
@@ -637,7 +645,7 @@ impl RecoveredDisk {
                 wanted: false,
                 turn: self.turn,
                 ends: self.ends,
-                profile: checkpoint.profile,
+                profile: profile.to_bytes().to_vec(),
             },
             reclaiming: false,
             stuck: BTreeSet::new(),
@@ -646,7 +654,8 @@ impl RecoveredDisk {
         };
         let core = Rc::new(Core {
             world: scanned.world,
-            medium,
+            background: medium.for_class(Class::Rebalance),
+            medium: medium.for_class(Class::Append),
             options,
             uuid: scanned.uuid,
             formatted_s: checkpoint.formatted_s,
@@ -663,7 +672,6 @@ impl RecoveredDisk {
         // Two, until the extents that may be opened are named in the last two.
         for _ in 0..2 {
             core.checkpoint(false).await.map_err(OpenError::Start)?;
-            core.state.borrow_mut().starting = false;
         }
         core.spawn("store.keeper", Rc::clone(&core).keeper_task());
         core.spawn("store.cleaner", Rc::clone(&core).cleaner_task());

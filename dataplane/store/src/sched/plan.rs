@@ -221,7 +221,10 @@ impl Plan {
     /// Takes a request into the queue, unless it would wait for too long.
     pub(super) fn offer(&mut self, now: Mono, item: &Item) -> Result<Ticket, Refused> {
         let class = item.class;
-        if self.waiting >= self.config.waiting_max {
+        // Only whoever names a deadline can be refused: it may read elsewhere. All others are
+        // bounded by the buffers that they bring.
+        let may_refuse = item.deadline.is_some();
+        if may_refuse && self.waiting >= self.config.waiting_max {
             self.stats.of_mut(class).refused += 1;
             return Err(Refused { expected: self.expected_wait(class, now) });
         }
