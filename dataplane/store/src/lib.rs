@@ -23,6 +23,7 @@
 //! | `reclaim.rs`    | the cleaner                                                         |
 //! | `recovery/`     | from a disk to a store                                              |
 //! | `sched/`        | which request the disk serves next                                  |
+//! | `model.rs`      | the reference model, and the trait that both keep                  |
 //! | `planted.rs`    | deliberate bugs, for the suite that must find them                  |
 
 mod api;
@@ -36,6 +37,7 @@ pub mod index;
 mod key;
 pub mod layout;
 mod medium;
+pub mod model;
 mod mutate;
 mod payload;
 mod place;

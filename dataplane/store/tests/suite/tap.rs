@@ -1,0 +1,196 @@
+//! A layer between the store and its simulated disk that notes what is written where.
+//!
+//! What must always hold: it changes nothing. What it notes serves to harm the disk with
+//! precision, and to know whose shards a harm may have cost.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use isotherm_seam::{BlockDevice, Completion, DeviceInfo, Due, Geometry, Lba, Mono, Op, Request};
+use isotherm_sim::{DiskControl, Fault, SimDisk};
+use isotherm_store::layout::{Block, Kind, RecordHead, Tombs};
+use isotherm_store::model::Model;
+use isotherm_store::{BLOCK_BYTES, Key};
+
+/// The store's blocks on a disk, and who wrote them.
+pub struct Log {
+    control: DiskControl,
+    model: Rc<Model>,
+    per_block: u64,
+    /// Nothing is noted where nothing will be harmed.
+    is_kept: bool,
+    blocks: BTreeMap<u64, Owner>,
+    writes: Vec<Vec<Key>>,
+    next: Option<Stray>,
+    /// What the store keeps of itself was harmed.
+    pub meta_is_harmed: bool,
+    /// Kinds of requests seen, for marks.
+    pub resets: u64,
+}
+
+/// What a block of 4 KiB holds.
+#[derive(Clone, Copy, Debug)]
+pub struct Owner {
+    write: u32,
+    pub kind: Kind,
+    key: Option<Key>,
+    /// Sequence of the record.
+    sequence: u64,
+}
+
+/// What becomes of the next write.
+enum Stray {
+    Lost,
+    To(u64),
+}
+
+impl Log {
+    pub fn new(control: &DiskControl, geometry: &Geometry, model: &Rc<Model>, keep: bool) -> Log {
+        Log {
+            control: control.clone(),
+            model: Rc::clone(model),
+            per_block: BLOCK_BYTES as u64 / u64::from(geometry.logical.bytes()),
+            is_kept: keep,
+            blocks: BTreeMap::new(),
+            writes: Vec::new(),
+            next: None,
+            meta_is_harmed: false,
+            resets: 0,
+        }
+    }
+
+    /// The blocks of the newest record of a key.
+    pub fn record(&self, key: &Key) -> Vec<u64> {
+        let of_key = |owner: &&Owner| owner.kind == Kind::Data && owner.key.as_ref() == Some(key);
+        let newest = self.blocks.values().filter(of_key).map(|o| (o.sequence, o.write)).max();
+        let is_newest =
+            |owner: &Owner| of_key(&owner) && Some((owner.sequence, owner.write)) == newest;
+        self.blocks.iter().filter(|(_, owner)| is_newest(owner)).map(|(&at, _)| at).collect()
+    }
+
+    /// All blocks of these kinds.
+    pub fn of_kinds(&self, kinds: &[Kind]) -> Vec<u64> {
+        let matches = |owner: &Owner| kinds.contains(&owner.kind);
+        self.blocks.iter().filter(|(_, owner)| matches(owner)).map(|(&at, _)| at).collect()
+    }
+
+    /// Harms a block: one of its sectors, by `choice`. All shards of the append that it was
+    /// part of may be lost by it.
+    pub fn harm(&mut self, block: u64, unreadable: bool, choice: u64, now: Mono) {
+        self.blame(block);
+        let first = Lba(block * self.per_block + choice % self.per_block);
+        let sectors = first..first.offset(1);
+        let fault = if unreadable { Fault::Unreadable(sectors) } else { Fault::Rot(sectors) };
+        self.control.inject(now, fault);
+    }
+
+    pub fn lose_next(&mut self) {
+        self.next = Some(Stray::Lost);
+    }
+
+    pub fn misdirect_next(&mut self, block: u64) {
+        self.next = Some(Stray::To(block));
+    }
+
+    /// Power was cut: a write still to come is an honest one.
+    pub fn forget_stray(&mut self) {
+        self.next = None;
+    }
+
+    fn blame(&mut self, block: u64) {
+        let Some(owner) = self.blocks.get(&block) else { return };
+        self.meta_is_harmed |= matches!(owner.kind, Kind::Run | Kind::Checkpoint);
+        self.writes[owner.write as usize].iter().for_each(|&key| self.model.doubt(key));
+    }
+
+    fn note(&mut self, now: Mono, lba: Lba, bytes: &[u8]) {
+        if !self.is_kept {
+            return;
+        }
+        let write = self.writes.len() as u32;
+        let first = lba.0 / self.per_block;
+        let mut keys = Vec::new();
+        let mut owner = Owner { write, kind: Kind::Mark, key: None, sequence: 0 };
+        let stray = self.next.take();
+        let count = (bytes.len() / BLOCK_BYTES) as u64;
+        for (at, bytes) in (first..).zip(bytes.chunks_exact(BLOCK_BYTES)) {
+            if let Ok((block, kind)) = Block::check(bytes) {
+                owner = Owner { write, kind, key: None, sequence: block.sequence() };
+                match kind {
+                    Kind::Data => {
+                        owner.key = RecordHead::read(block).ok().map(|(head, _)| head.key)
+                    }
+                    Kind::Tombs => {
+                        keys.extend(Tombs::read(block).into_iter().flatten().map(|tomb| tomb.key));
+                    }
+                    Kind::Mark | Kind::Head | Kind::Run | Kind::Checkpoint => {}
+                }
+                keys.extend(owner.key);
+            }
+            if stray.is_none() {
+                self.blocks.insert(at, owner);
+            }
+            if stray.is_some() {
+                self.meta_is_harmed |= matches!(owner.kind, Kind::Run | Kind::Checkpoint);
+            }
+        }
+        self.writes.push(keys);
+        match stray {
+            None => return,
+            Some(Stray::Lost) => self.control.inject(now, Fault::LoseNextWrite),
+            Some(Stray::To(block)) => {
+                (block..block + count).for_each(|block| self.blame(block));
+                let to = Lba(block * self.per_block);
+                self.control.inject(now, Fault::MisdirectNextWrite(to));
+            }
+        }
+        self.writes[write as usize].iter().for_each(|&key| self.model.doubt(key));
+    }
+}
+
+/// The layer.
+pub struct Tap {
+    disk: SimDisk,
+    log: Rc<RefCell<Log>>,
+}
+
+impl Tap {
+    pub fn new(disk: SimDisk, log: &Rc<RefCell<Log>>) -> Tap {
+        Tap { disk, log: Rc::clone(log) }
+    }
+}
+
+impl BlockDevice for Tap {
+    fn geometry(&self) -> &Geometry {
+        self.disk.geometry()
+    }
+
+    fn info(&self) -> DeviceInfo {
+        self.disk.info()
+    }
+
+    fn submit(&mut self, now: Mono, request: Request) -> Result<(), Request> {
+        if self.disk.inflight() >= self.geometry().depth_max as usize {
+            return Err(request);
+        }
+        match &request.op {
+            Op::Write { lba, buf, .. } => self.log.borrow_mut().note(now, *lba, buf),
+            Op::ZoneReset { .. } => self.log.borrow_mut().resets += 1,
+            _ => {}
+        }
+        self.disk.submit(now, request)
+    }
+
+    fn poll(&mut self, now: Mono, done: &mut Vec<Completion>) -> usize {
+        self.disk.poll(now, done)
+    }
+
+    fn due(&self) -> Due {
+        self.disk.due()
+    }
+
+    fn inflight(&self) -> usize {
+        self.disk.inflight()
+    }
+}
