@@ -128,6 +128,9 @@ pub enum PutError {
     /// The store was closed.
     #[error("the store is closed")]
     Closed,
+    /// The disk is being taken out of service.
+    #[error("the disk is being retired: put elsewhere, or return it to service")]
+    Retired,
 }
 
 /// Why a delete failed: as a put may.

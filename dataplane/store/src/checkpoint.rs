@@ -78,6 +78,7 @@ impl Core {
                 payload_max: self.payload_max,
                 number,
                 clean,
+                retired: state.retired,
                 next_sequence: state.next_sequence,
                 next_incarnation: state.extents.next_incarnation(),
                 written_s: self.world.wall_s(),

@@ -19,6 +19,7 @@ use crate::index::{Index, RunInfo};
 use crate::layout::Stream;
 use crate::medium::Medium;
 use crate::payload::PutBuf;
+use crate::scrub::ScrubState;
 use crate::{Bug, ExtentId, Key, Options};
 
 /// What a store needs of its surroundings.
@@ -131,6 +132,9 @@ pub(crate) struct State {
     pub(crate) failures_in_row: u32,
     pub(crate) checkpoint: CheckpointState,
     pub(crate) reclaiming: bool,
+    pub(crate) scrub: ScrubState,
+    /// The disk is being taken out of service: no puts.
+    pub(crate) retired: bool,
     /// Extents in which something live can't be read, in this life of theirs.
     pub(crate) stuck: BTreeSet<(ExtentId, u64)>,
     /// The keeper is at work.

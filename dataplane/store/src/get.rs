@@ -17,7 +17,7 @@ use crate::layout::{
     Tombs,
 };
 use crate::payload::Shard;
-use crate::sched::QueueError;
+use crate::sched::{Class, QueueError};
 use crate::{BLOCK_BYTES, Bug, ExtentId, Key, Place};
 
 /// Why a block could not be read as what it must be.
@@ -29,6 +29,19 @@ pub(crate) enum ReadError {
 
 impl Core {
     pub(crate) async fn get(self: &Rc<Core>, get: &Get) -> Result<Shard, GetError> {
+        self.read_shard(Class::ForegroundRead, get).await
+    }
+
+    /// Reads a whole shard for another class of work.
+    pub(crate) async fn get_as(
+        self: &Rc<Core>,
+        class: Class,
+        key: &Key,
+    ) -> Result<Shard, GetError> {
+        self.read_shard(class, &Get { key: *key, range: None, deadline: None }).await
+    }
+
+    async fn read_shard(self: &Rc<Core>, class: Class, get: &Get) -> Result<Shard, GetError> {
         let place = self.find(&get.key)?;
         let _pin = self.pin(place.extent);
         let range = get.range.clone();
@@ -52,7 +65,7 @@ impl Core {
         };
         let buf =
             self.world.pool.alloc((to - from) as usize * BLOCK_BYTES).map_err(GetError::Buffer)?;
-        let read = self.medium.read_by(get.deadline, place.extent, place.block + from, buf);
+        let read = self.medium.read_by(class, get.deadline, place.extent, place.block + from, buf);
         let (result, buf) = read.await;
         match result {
             Ok(()) => {}
@@ -127,7 +140,6 @@ impl Core {
     }
 
     /// The head of a record; `None` if it is another key's.
-    #[expect(clippy::type_complexity, reason = "a head, its lengths and its number")]
     pub(crate) async fn read_head(
         self: &Rc<Core>,
         key: &Key,

@@ -21,6 +21,7 @@
 //! | `runs.rs`       | the index on the disk; listings                                     |
 //! | `checkpoint.rs` | the state of the disk, written down; extents emptied                |
 //! | `reclaim.rs`    | the cleaner                                                         |
+//! | `scrub.rs`      | reading what nobody asks for                                        |
 //! | `recovery/`     | from a disk to a store                                              |
 //! | `sched/`        | which request the disk serves next                                  |
 //! | `model.rs`      | the reference model, and the trait that both keep                  |
@@ -46,6 +47,7 @@ mod reclaim;
 mod recovery;
 mod runs;
 pub mod sched;
+mod scrub;
 mod store;
 
 pub use api::{Delete, DeleteError, Get, GetError, Identity, Listed, Page, Put, PutError};
@@ -61,4 +63,5 @@ pub use recovery::{
     FormatError, FormatOptions, Hole, OpenError, RecoveredDisk, RecoveryReport, ScannedDisk,
     WalkError, format, uuid_text,
 };
+pub use scrub::{ScrubReport, ScrubTarget, most_at_risk};
 pub use store::{Options, Status, Store};

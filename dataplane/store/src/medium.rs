@@ -181,8 +181,9 @@ impl Medium {
         &self.disk
     }
 
-    pub(crate) fn queue(&self) -> Option<&DiskQueue> {
-        self.queue.as_ref()
+    /// The queue of a running store.
+    pub(crate) fn queue(&self) -> &DiskQueue {
+        self.queue.as_ref().expect("a running store has one")
     }
 
     pub(crate) fn lba(&self, extent: ExtentId, block: u32) -> Lba {
@@ -198,9 +199,10 @@ impl Medium {
         self.disk.geometry().io_bytes_max
     }
 
-    /// Fills the buffer from a block on, for somebody who waits.
+    /// Fills the buffer from a block on, by a deadline.
     pub(crate) fn read_by(
         &self,
+        class: Class,
         deadline: Option<Mono>,
         extent: ExtentId,
         block: u32,
@@ -209,9 +211,7 @@ impl Medium {
         self.check(extent, block, buf.len());
         let lba = self.lba(extent, block);
         match &self.queue {
-            Some(queue) => {
-                MediumTransfer::Queued(queue.read(Class::ForegroundRead, deadline, lba, buf))
-            }
+            Some(queue) => MediumTransfer::Queued(queue.read(class, deadline, lba, buf)),
             None => MediumTransfer::Direct(self.disk.read(lba, buf)),
         }
     }

@@ -74,6 +74,9 @@ impl Core {
                 return Some(PutError::Mismatch);
             }
         }
+        if self.state.borrow().retired {
+            return Some(PutError::Retired);
+        }
         self.change_is_refused()
     }
 

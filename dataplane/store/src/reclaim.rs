@@ -15,6 +15,7 @@ use crate::append::{Body, Item, Then};
 use crate::core::{Core, State};
 use crate::layout::{Block, Kill, Kind, RecordHead, Shape, State as ExtentState, Stream, Tomb};
 use crate::recovery::{Cursor, Piece, Walker, window_blocks};
+use crate::sched::Class;
 use crate::store::Store;
 use crate::{BLOCK_BYTES, Bug, ExtentId, Place};
 
@@ -77,12 +78,23 @@ impl Core {
             if over {
                 return;
             }
+            // The less room, the more of the disk's time: puts that wait for room are no gain.
+            let share = if is_short { self.cleaning_share() } else { 0.10 };
+            self.medium.queue().set_budget(Class::Rebalance, share);
             let gained =
                 is_short && matches!(self.reclaim_pass(4).await, Ok(done) if done.cleaned > 0);
             if !gained {
                 self.chores.next().await;
             }
         }
+    }
+
+    /// The cleaner's share of disk time, 0.1 to 0.7, by what is left of the room.
+    fn cleaning_share(&self) -> f64 {
+        let state = self.state.borrow();
+        let slack = f64::from((state.extents.len() / 64).clamp(2, 64));
+        let left = f64::from(state.extents.room()) / slack;
+        0.1 + 0.6 * (1.0 - left.min(1.0))
     }
 
     async fn reclaim_pass(self: &Rc<Core>, victims: u32) -> Result<Reclaimed, PutError> {

@@ -200,7 +200,7 @@ impl Core {
                 Merged::Entry(entry) => writer.push(entry).await?,
                 Merged::NeedChunk(at) => {
                     let source: &mut RunSource<ChunkBytes> = merge.source_mut(at);
-                    let chunk = source.wants().expect("it needs one").clone();
+                    let chunk = *source.wants().expect("it needs one");
                     let bytes = self.read_chunk(&chunk).await.map_err(|_| PutError::Damaged)?;
                     let source = merge.source_mut(at);
                     source.feed(bytes).map_err(|_| PutError::Damaged)?;
@@ -296,20 +296,45 @@ impl Core {
         to: Key,
         limit: usize,
     ) -> Result<Page, GetError> {
+        let mut page = Page::default();
+        self.each_entry(from, to, |entry| {
+            if page.entries.len() == limit {
+                page.next = Some(entry.key);
+                return false;
+            }
+            page.entries.push(Listed {
+                key: entry.key,
+                is_tombstone: entry.delta.kind == DeltaKind::Dead,
+                sequence: entry.delta.sequence,
+                at_s: entry.delta.wall_s,
+            });
+            true
+        })
+        .await?;
+        Ok(page)
+    }
+
+    /// Shows the newest entry of each key from `from` to `to` that is not gone, in order, until
+    /// `show` says no.
+    pub(crate) async fn each_entry(
+        self: &Rc<Core>,
+        from: Key,
+        to: Key,
+        mut show: impl FnMut(Entry) -> bool,
+    ) -> Result<(), GetError> {
         let runs = self.state.borrow().runs.clone();
         let memory = Memory { core: Rc::clone(self), next: Some(from) };
         let mut sources = vec![Input::Rows(Rows::new(memory))];
         sources.extend(runs.into_iter().map(|run| Input::Run(RunSource::starting_at(run, &from))));
         let mut merge = Merge::new(sources, true);
-        let mut page = Page::default();
         loop {
-            let entry = match merge.next() {
-                Merged::End => return Ok(page),
+            match merge.next() {
+                Merged::End => return Ok(()),
                 Merged::NeedChunk(at) => {
                     let Input::Run(source) = merge.source_mut(at) else {
                         unreachable!("memory needs no chunks");
                     };
-                    let chunk = source.wants().expect("it needs one").clone();
+                    let chunk = *source.wants().expect("it needs one");
                     let bytes = self.read_chunk(&chunk).await?;
                     let Input::Run(source) = merge.source_mut(at) else {
                         unreachable!("it was a run a moment ago");
@@ -318,26 +343,11 @@ impl Core {
                         extent: chunk.place.extent,
                         lba: self.medium.lba(chunk.place.extent, chunk.place.block),
                     })?;
-                    continue;
                 }
-                Merged::Entry(entry) => entry,
-            };
-            if entry.key < from {
-                continue;
+                Merged::Entry(entry) if entry.key < from => {}
+                Merged::Entry(entry) if entry.key > to || !show(entry) => return Ok(()),
+                Merged::Entry(_) => {}
             }
-            if entry.key > to {
-                return Ok(page);
-            }
-            if page.entries.len() == limit {
-                page.next = Some(entry.key);
-                return Ok(page);
-            }
-            page.entries.push(Listed {
-                key: entry.key,
-                is_tombstone: entry.delta.kind == DeltaKind::Dead,
-                sequence: entry.delta.sequence,
-                at_s: entry.delta.wall_s,
-            });
         }
     }
 }

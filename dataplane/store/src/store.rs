@@ -6,13 +6,13 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use isotherm_seam::PoolExhausted;
+use isotherm_seam::{Nanos, PoolExhausted};
 
 use crate::api::{Delete, DeleteError, Get, GetError, Identity, Page, Put, PutError};
 use crate::core::{Answer, Core, Counters, Done};
 use crate::extents::{ExtentCounts, Reserve};
 use crate::payload::{PutBuf, Shard};
-use crate::sched::{DiskProfile, SchedConfig};
+use crate::sched::{Class, DiskProfile, SchedConfig, SchedStats};
 use crate::{Key, Planted};
 
 /// How a store works. All of it may differ from one opening to the next.
@@ -80,6 +80,8 @@ pub struct Status {
     pub payload_max: u32,
     /// Nothing is written any more.
     pub fenced: bool,
+    /// It is being taken out of service.
+    pub retired: bool,
     /// The last durable checkpoint.
     pub checkpoint: u64,
     /// What was done since it was opened.
@@ -222,15 +224,54 @@ impl Store {
             live_bytes: state.extents.live_bytes(),
             payload_max: core.payload_max,
             fenced: state.fenced,
+            retired: state.retired,
             checkpoint: state.checkpoint.durable,
             counters: core.counters.get(),
         }
+    }
+
+    /// How the disk's time was shared so far.
+    pub fn sched_stats(&self) -> SchedStats {
+        self.core.medium.queue().stats()
+    }
+
+    /// How long a request of a class would wait for the disk now.
+    pub fn expected_wait(&self, class: Class) -> Nanos {
+        self.core.medium.queue().expected_wait(class)
+    }
+
+    /// Gives a background class another fraction of disk time.
+    pub fn set_budget(&self, class: Class, fraction: f64) {
+        self.core.medium.queue().set_budget(class, fraction);
     }
 
     /// Writes down the state of the disk, so that the next opening is quick and what the
     /// cleaner has emptied can be used.
     pub async fn checkpoint(&self) -> Result<(), PutError> {
         self.core.checkpoint(false).await
+    }
+
+    /// Takes the disk out of service: puts are refused from now on, also after it is opened
+    /// again. Gets, listings and deletes go on, so that all it holds can be moved elsewhere:
+    /// page through [`Store::list`], copy each shard, delete it here; it is empty when
+    /// [`Status::entries`] counts nothing but tombstones.
+    pub async fn retire(&self) -> Result<(), PutError> {
+        self.set_retired(true).await
+    }
+
+    /// Brings a disk back with what it still holds. What was deleted on other disks while it
+    /// was away is not known here: whoever brings it back compares its listing with theirs.
+    pub async fn return_to_service(&self) -> Result<(), PutError> {
+        self.set_retired(false).await
+    }
+
+    async fn set_retired(&self, retired: bool) -> Result<(), PutError> {
+        let before = std::mem::replace(&mut self.core.state.borrow_mut().retired, retired);
+        let result = self.core.checkpoint(false).await;
+        if result.is_err() {
+            self.core.state.borrow_mut().retired = before;
+        }
+        result
     }
 
     /// Answers what was asked, writes a clean mark and ends the store's tasks. Other handles

@@ -6,7 +6,7 @@
 //!
 //!   0 version        2   20 extent blocks  4   40 next sequence    8   64 extent rows     4
 //!   2 clean          1   24 extents        4   48 next incarnation 8   68 bytes of runs   4
-//!   3 zero           1   28 payload max    4   56 written, s       4   72 bytes of profile 4
+//!   3 retired        1   28 payload max    4   56 written, s       4   72 bytes of profile 4
 //!   4 disk uuid     16   32 number         8   60 formatted, s     4   76 CRC of the rest 4
 //!  80 extent rows, 24 bytes each | runs | profile
 //!
@@ -112,6 +112,8 @@ pub struct Checkpoint {
     pub number: u64,
     /// The store was closed and nothing was written afterwards.
     pub clean: bool,
+    /// The disk is being taken out of service: nothing new is put.
+    pub retired: bool,
     /// Greater than every sequence in use.
     pub next_sequence: u64,
     /// Greater than every incarnation in use.
@@ -178,7 +180,7 @@ impl Part {
 struct Header {
     version: U16,
     clean: u8,
-    zero: u8,
+    retired: u8,
     uuid: [u8; 16],
     extent_blocks: U32,
     extents: U32,
@@ -235,7 +237,7 @@ impl Checkpoint {
         let header = Header {
             version: CHECKPOINT_VERSION.into(),
             clean: u8::from(self.clean),
-            zero: 0,
+            retired: u8::from(self.retired),
             uuid: self.uuid,
             extent_blocks: self.extent_blocks.into(),
             extents: size(rows),
@@ -282,6 +284,7 @@ impl Checkpoint {
             || extents.len() > Place::EXTENTS_MAX as usize
             || !(4..=Place::EXTENT_BLOCKS_MAX).contains(&header.extent_blocks.get())
             || header.clean > 1
+            || header.retired > 1
         {
             return Err(CheckpointError::Contradiction);
         }
@@ -291,6 +294,7 @@ impl Checkpoint {
             payload_max: header.payload_max.get(),
             number: header.number.get(),
             clean: header.clean == 1,
+            retired: header.retired == 1,
             next_sequence: header.next_sequence.get(),
             next_incarnation: header.next_incarnation.get(),
             written_s: header.written_s.get(),

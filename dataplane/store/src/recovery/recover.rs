@@ -21,6 +21,7 @@ use crate::layout::{
 use crate::medium::{Medium, can_hold};
 use crate::runs::{ChunkBytes, check_chunk};
 use crate::sched::{Class, DiskProfile, DiskQueue};
+use crate::scrub::ScrubState;
 use crate::store::{Options, Store};
 use crate::{BLOCK_BYTES, ExtentId, Key, Place};
 
@@ -128,9 +129,8 @@ impl ScannedDisk {
         let mut to_finish = Vec::new();
         let mut to_resume = Vec::new();
         let mut sequence_max = 0;
-        for at in 0..rows.len() {
+        for (at, row) in rows.iter_mut().enumerate() {
             let id = ExtentId(at as u32);
-            let row = &mut rows[at];
             match row.state {
                 ExtentState::Open if clean => to_resume.push(id),
                 ExtentState::Next if clean => row.state = ExtentState::Free,
@@ -372,6 +372,7 @@ impl ScannedDisk {
                 ),
                 number: self.number_max,
                 clean: false,
+                retired: known.is_some_and(|checkpoint| checkpoint.retired),
                 next_sequence: known
                     .map_or(1, |checkpoint| checkpoint.next_sequence)
                     .max(sequence_max + 1),
@@ -648,6 +649,8 @@ impl RecoveredDisk {
                 profile: profile.to_bytes().to_vec(),
             },
             reclaiming: false,
+            scrub: ScrubState::default(),
+            retired: checkpoint.retired,
             stuck: BTreeSet::new(),
             keeping: false,
             moves: 0,

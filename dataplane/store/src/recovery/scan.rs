@@ -465,6 +465,7 @@ pub async fn format(
         payload_max,
         number: 1,
         clean: true,
+        retired: false,
         next_sequence: 1,
         next_incarnation: 2,
         written_s: world.wall_s(),
