@@ -42,7 +42,7 @@ impl Core {
     }
 
     async fn read_shard(self: &Rc<Core>, class: Class, get: &Get) -> Result<Shard, GetError> {
-        let place = self.find(&get.key)?;
+        let (place, is_certain) = self.find(&get.key)?;
         let _pin = self.pin(place.extent);
         let range = get.range.clone();
         // Which blocks: from the check block of the first segment to the last CRC unit's end.
@@ -89,7 +89,8 @@ impl Core {
             }
         };
         if head.key != get.key {
-            return Err(GetError::NotFound);
+            // Another key with the same fingerprint; where the index has whole keys, damage.
+            return Err(if is_certain { damaged() } else { GetError::NotFound });
         }
         let range = match range {
             None => 0..shape.payload_bytes,
@@ -108,31 +109,32 @@ impl Core {
         Ok(Shard { buf, identity, shape, first, range })
     }
 
-    /// Where a shard lies, as far as the index knows.
-    fn find(&self, key: &Key) -> Result<Place, GetError> {
-        let place = match self.state.borrow().index.lookup(key) {
+    /// Where a shard lies, and whether that is certain: a fingerprint alone is not.
+    fn find(&self, key: &Key) -> Result<(Place, bool), GetError> {
+        let (place, is_certain) = match self.state.borrow().index.lookup(key) {
             Found::Absent => return Err(GetError::NotFound),
             Found::Memory(delta) => match delta.kind {
                 DeltaKind::Gone => return Err(GetError::NotFound),
                 DeltaKind::Dead => return Err(GetError::Deleted),
-                DeltaKind::Live => delta.place,
+                DeltaKind::Live => (delta.place, true),
             },
-            Found::Collided(place) | Found::Table(place) => place,
+            Found::Collided(place) => (place, true),
+            Found::Table(place) => (place, false),
         };
         match place.dead {
             true => Err(GetError::Deleted),
-            false => Ok(place),
+            false => Ok((place, is_certain)),
         }
     }
 
     pub(crate) async fn stat(self: &Rc<Core>, key: &Key) -> Result<Identity, GetError> {
-        let place = self.find(key)?;
+        let (place, is_certain) = self.find(key)?;
         match self.read_head(key, &place).await {
             Ok(Some((head, (shape, sequence)))) => Ok(identity(&head, shape, sequence)),
-            Ok(None) => Err(GetError::NotFound),
+            Ok(None) if !is_certain => Err(GetError::NotFound),
             Err(ReadError::Io(error)) => Err(GetError::Io(error)),
             Err(ReadError::Buffer(why)) => Err(GetError::Buffer(why)),
-            Err(ReadError::Damaged) => Err(GetError::Damaged {
+            Ok(None) | Err(ReadError::Damaged) => Err(GetError::Damaged {
                 extent: place.extent,
                 lba: self.medium.lba(place.extent, place.block),
             }),

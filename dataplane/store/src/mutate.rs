@@ -201,16 +201,18 @@ impl Core {
 
     /// What a key is, for certain.
     pub(crate) async fn standing(self: &Rc<Core>, key: &Key) -> Result<Standing, PutError> {
-        let (place, fresh) = {
+        // Whether its key is known without its record, and whether it names nothing older.
+        let (place, is_certain, fresh) = {
             let state = self.state.borrow();
             match state.index.lookup(key) {
                 Found::Absent => return Ok(Standing::Absent),
                 Found::Memory(delta) => match delta.kind {
                     DeltaKind::Gone => return Ok(Standing::Absent),
-                    DeltaKind::Live => (delta.place, delta.flags & NO_KILLS != 0),
-                    DeltaKind::Dead => (delta.place, false),
+                    DeltaKind::Live => (delta.place, true, delta.flags & NO_KILLS != 0),
+                    DeltaKind::Dead => (delta.place, true, false),
                 },
-                Found::Collided(place) | Found::Table(place) => (place, false),
+                Found::Collided(place) => (place, true, false),
+                Found::Table(place) => (place, false, false),
             }
         };
         let own = self.kill_of(&place);
@@ -219,33 +221,25 @@ impl Core {
             kills.add(own);
             return Ok(Standing::Live { place, kills });
         }
+        // Where its record can't be read, the runs have the whole key; what older records it named
+        // is lost, so whatever kills it must outlive everything older.
+        let mut unknown = Kills::default();
+        unknown.forget();
         if place.dead {
             return match self.read_tomb(key, &place).await {
                 Ok(Some(tomb)) => Ok(Standing::Dead { place, kills: tomb.kills, held: tomb.held }),
-                Ok(None) => Ok(Standing::Absent),
-                Err(_) => match self.find_in_runs(key).await? {
-                    Some(_) => {
-                        let mut kills = Kills::default();
-                        kills.forget();
-                        Ok(Standing::Dead { place, kills, held: true })
-                    }
-                    None => Ok(Standing::Absent),
-                },
+                Ok(None) if !is_certain => Ok(Standing::Absent),
+                _ if is_certain || self.find_in_runs(key).await?.is_some() => {
+                    Ok(Standing::Dead { place, kills: unknown, held: true })
+                }
+                _ => Ok(Standing::Absent),
             };
         }
         let mut kills = match self.read_head(key, &place).await {
             Ok(Some((head, _))) => head.kills,
-            Ok(None) => return Ok(Standing::Absent),
-            // Its record can't be read. The runs have the whole key; what older records it
-            // named is lost, so whatever kills it must outlive everything older.
-            Err(_) => match self.find_in_runs(key).await? {
-                Some(_) => {
-                    let mut kills = Kills::default();
-                    kills.forget();
-                    kills
-                }
-                None => return Ok(Standing::Absent),
-            },
+            Ok(None) if !is_certain => return Ok(Standing::Absent),
+            _ if is_certain || self.find_in_runs(key).await?.is_some() => unknown,
+            _ => return Ok(Standing::Absent),
         };
         kills.retain(|kill| self.state.borrow().extents.is_alive(kill));
         kills.add(own);
