@@ -99,7 +99,8 @@ pub struct Budget {
 /// How a disk is scheduled. docs/IO-SCHEDULER.md derives the defaults.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct SchedConfig {
-    /// Requests that may wait for the disk.
+    /// While so many wait for the disk, requests with a deadline are refused. The others are
+    /// bounded by the buffers that they bring.
     pub waiting_max: u32,
     /// An append waits so long for company while reads wait.
     pub append_age: Nanos,

@@ -223,14 +223,9 @@ impl Plan {
         let class = item.class;
         // Only whoever names a deadline can be refused: it may read elsewhere. All others are
         // bounded by the buffers that they bring.
-        let may_refuse = item.deadline.is_some();
-        if may_refuse && self.waiting >= self.config.waiting_max {
-            self.stats.of_mut(class).refused += 1;
-            return Err(Refused { expected: self.expected_wait(class, now) });
-        }
         if let Some(deadline) = item.deadline {
             let expected = self.expected_wait(class, now);
-            if now + expected > deadline {
+            if now + expected > deadline || self.waiting >= self.config.waiting_max {
                 self.stats.of_mut(class).refused += 1;
                 return Err(Refused { expected });
             }

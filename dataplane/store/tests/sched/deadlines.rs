@@ -99,19 +99,24 @@ fn what_is_late_costs_no_disk_time() {
     assert!(log.take().iter().all(|given| given.lba != Lba(40 << 30)));
 }
 
+/// However long its patience. Who has no deadline has nowhere else to go, and waits.
 #[test]
 fn one_too_many_is_refused() {
     let (mut rig, _) = watched(SchedConfig { waiting_max: 4, ..SchedConfig::default() });
     rig.run(|load| async move {
-        let read = |i: u64| load.queue.read(Class::Scrub, None, Lba(i << 20), load.buf(SMALL));
+        let patience = load.handle.now() + Nanos::from_secs(3600);
+        let read = |deadline, i: u64| {
+            load.queue.read(Class::Scrub, deadline, Lba(i << 20), load.buf(SMALL))
+        };
         // A foreground read keeps the scrubs from the drive.
         let first = load.queue.read(Class::ForegroundRead, None, Lba(0), load.buf(SMALL));
-        let four: Vec<_> = (0..4).map(read).collect();
-        let (result, buf) = read(4).await;
+        let mut waiting: Vec<_> = (0..4).map(|i| read(Some(patience), i)).collect();
+        let (result, buf) = read(Some(patience), 4).await;
         assert!(matches!(result, Err(QueueError::Busy { .. })), "{result:?}");
         assert_eq!(buf.len(), SMALL);
+        waiting.push(read(None, 5));
         first.await.0.unwrap();
-        for read in four {
+        for read in waiting {
             read.await.0.unwrap();
         }
     });
