@@ -321,6 +321,7 @@ impl Core {
                     any = true;
                 }
             }
+            self.finish_zones();
             if !any {
                 if self.is_over() {
                     return;
@@ -328,6 +329,29 @@ impl Core {
                 self.work.next().await;
             }
         }
+    }
+
+    /// Zones that nobody appends to any more must not stay open: a disk allows but a few.
+    fn finish_zones(self: &Rc<Core>) {
+        let sealed = self.state.borrow_mut().extents.take_sealed();
+        if !self.medium.cut.zoned || sealed.is_empty() {
+            return;
+        }
+        let core = Rc::clone(self);
+        self.spawn("store.finish", async move {
+            for extent in sealed {
+                // One that can't be finished is none the worse for what it holds.
+                let full = core.state.borrow().extents.row(extent).written
+                    == core.medium.cut.extent_blocks;
+                if !full && core.life_of(extent).is_some() {
+                    let _ = core.medium.zone_finish(extent).await;
+                }
+            }
+        });
+    }
+
+    fn life_of(&self, extent: ExtentId) -> Option<u64> {
+        self.state.borrow().extents.life(extent)
     }
 
     /// Makes and submits one batch of a lane; `false` if there is none to make now.

@@ -100,6 +100,8 @@ pub(crate) struct Extents {
     naming: Vec<ExtentId>,
     next_incarnation: u64,
     reserve: Reserve,
+    /// Sealed since somebody asked: their zones can be finished.
+    just_sealed: Vec<ExtentId>,
     /// Empty extents: free and next.
     empty: u32,
     live_units: u64,
@@ -117,6 +119,7 @@ impl Extents {
             naming: Vec::new(),
             next_incarnation,
             reserve,
+            just_sealed: Vec::new(),
             empty: 0,
             live_units: 0,
         };
@@ -337,6 +340,12 @@ impl Extents {
         assert!(row.state == State::Open, "only an open extent is sealed");
         row.state = State::Sealed;
         row.written = written;
+        self.just_sealed.push(id);
+    }
+
+    /// What was sealed since this was asked last.
+    pub(crate) fn take_sealed(&mut self) -> Vec<ExtentId> {
+        std::mem::take(&mut self.just_sealed)
     }
 
     /// Nothing in it counts any more, from checkpoint `number` on.

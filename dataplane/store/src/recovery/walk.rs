@@ -208,7 +208,7 @@ impl Walker<'_> {
         let mut bad = vec![false; blocks as usize];
         match result {
             Ok(()) => {}
-            Err(IoError::Media { .. } | IoError::TimedOut) => {
+            Err(IoError::Media { .. } | IoError::TimedOut | IoError::Zone(_)) => {
                 // Somewhere in here: one block at a time.
                 for block in 0..blocks {
                     let single = self.world.pool.alloc(BLOCK_BYTES)?;
@@ -216,7 +216,8 @@ impl Walker<'_> {
                     let at = block as usize * BLOCK_BYTES;
                     match result {
                         Ok(()) => buf[at..at + BLOCK_BYTES].copy_from_slice(&single),
-                        Err(IoError::Media { .. } | IoError::TimedOut) => {
+                        // Where a write failed a zone may end earlier than was thought.
+                        Err(IoError::Media { .. } | IoError::TimedOut | IoError::Zone(_)) => {
                             bad[block as usize] = true;
                         }
                         Err(error) => return Err(error.into()),
