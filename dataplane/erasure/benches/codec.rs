@@ -2,7 +2,7 @@
 //! with other libraries, turn by turn, is `isotherm codec bench`.
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use isotherm_erasure::{Checksums, Codec, Descriptor, Kernel, Lost, Options};
+use isotherm_erasure::{Checksums, Codec, Descriptor, Kernel, Lost, Options, Residency};
 
 const GEOMETRIES: [&str; 3] = ["4+2", "10+4", "lrc12+2+2"];
 const CELL_BYTES: [u32; 3] = [4 << 10, 64 << 10, 1 << 20];
@@ -73,5 +73,36 @@ fn reconstruct(criterion: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, encode, reconstruct);
+/// Where streaming begins to pay, on stripes that are encoded again and again: what
+/// [`isotherm_erasure::STREAM_BYTES`] was set from.
+fn residency(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("residency");
+    group.sample_size(10).measurement_time(std::time::Duration::from_millis(500));
+    group.warm_up_time(std::time::Duration::from_millis(200));
+    for text in ["4+2", "10+4"] {
+        for stripe_mib in [1, 2, 4, 8, 12, 16, 20, 24, 32, 48, 64] {
+            let scheme: isotherm_erasure::Scheme = text.parse().expect("a scheme");
+            let cell_bytes = ((stripe_mib << 20) / scheme.cells()).next_multiple_of(4096);
+            let descriptor = descriptor(text, cell_bytes as u32);
+            // Aligned as pool buffers are: other cells are not streamed.
+            let mut memory = vec![1u8; scheme.cells() * cell_bytes + 4096];
+            let start = memory.as_ptr().align_offset(4096);
+            let (data, parity) = memory[start..][..scheme.cells() * cell_bytes]
+                .split_at_mut(scheme.data_cells() * cell_bytes);
+            let data: Vec<&[u8]> = data.chunks_exact(cell_bytes).collect();
+            let mut parity: Vec<&mut [u8]> = parity.chunks_exact_mut(cell_bytes).collect();
+            group.throughput(Throughput::Bytes((data.len() * cell_bytes) as u64));
+            for (name, residency) in [("cached", Residency::Cached), ("cold", Residency::Cold)] {
+                let options = Options { residency, ..Options::default() };
+                let mut codec = Codec::with_options(descriptor, options).expect("available");
+                let name = format!("{text}/{name}");
+                group.bench_function(BenchmarkId::new(name, format!("{stripe_mib}m")), |bencher| {
+                    bencher.iter(|| codec.encode(&data, &mut parity));
+                });
+            }
+        }
+    }
+}
+
+criterion_group!(benches, encode, reconstruct, residency);
 criterion_main!(benches);
