@@ -18,13 +18,13 @@ use isotherm_store::sched::{
 const LOAD: Domain = Domain::new("test.sched.load");
 
 /// 4 KiB.
-pub const SMALL: usize = 4096;
+pub(crate) const SMALL: usize = 4096;
 
 /// A healthy 24 TB drive, with the retries and recalibrations that healthy ones have.
-pub const HEALTHY: &str = "hdd:exos-x24,null:24T";
+pub(crate) const HEALTHY: &str = "hdd:exos-x24,null:24T";
 
 /// A stack of drivers.
-pub fn device(spec: &str) -> Box<dyn BlockDevice> {
+pub(crate) fn device(spec: &str) -> Box<dyn BlockDevice> {
     let unparker = SimPark::new(SimClock::new()).unparker();
     let options = OpenOptions { write: true, ..OpenOptions::default() };
     let context = OpenContext { options, unparker, seed: 1, leaves: &mut [] };
@@ -32,27 +32,27 @@ pub fn device(spec: &str) -> Box<dyn BlockDevice> {
 }
 
 /// One core with one disk.
-pub struct Rig {
-    pub reactor: Reactor<SimPark, SimClock>,
-    pub load: Load,
+pub(crate) struct Rig {
+    pub(crate) reactor: Reactor<SimPark, SimClock>,
+    pub(crate) load: Load,
 }
 
 /// What tasks use of it.
 #[derive(Clone)]
-pub struct Load {
-    pub handle: Handle,
-    pub queue: DiskQueue,
-    pub pool: BufPool,
+pub(crate) struct Load {
+    pub(crate) handle: Handle,
+    pub(crate) queue: DiskQueue,
+    pub(crate) pool: BufPool,
 }
 
 impl Rig {
     /// Over a device whose profile is measured first.
-    pub fn calibrated(device: Box<dyn BlockDevice>, config: SchedConfig) -> Rig {
+    pub(crate) fn calibrated(device: Box<dyn BlockDevice>, config: SchedConfig) -> Rig {
         Rig::new(device, None, config)
     }
 
     /// Over a device of this profile, or one that is measured.
-    pub fn new(
+    pub(crate) fn new(
         device: Box<dyn BlockDevice>,
         profile: Option<DiskProfile>,
         config: SchedConfig,
@@ -86,7 +86,7 @@ impl Rig {
     }
 
     /// Runs until this load is done.
-    pub fn run<T: 'static, F: Future<Output = T> + 'static>(
+    pub(crate) fn run<T: 'static, F: Future<Output = T> + 'static>(
         &mut self,
         load: impl FnOnce(Load) -> F,
     ) -> T {
@@ -96,19 +96,19 @@ impl Rig {
 
 /// What a load has seen.
 #[derive(Clone, Default, Debug)]
-pub struct Seen {
+pub(crate) struct Seen {
     /// From call to answer, sorted.
-    pub latencies: Vec<Nanos>,
-    pub length: Nanos,
+    pub(crate) latencies: Vec<Nanos>,
+    pub(crate) length: Nanos,
 }
 
 impl Seen {
-    pub fn per_second(&self) -> f64 {
+    pub(crate) fn per_second(&self) -> f64 {
         self.latencies.len() as f64 / self.length.as_secs_f64()
     }
 
     /// The latency that this fraction stays below.
-    pub fn ms(&self, quantile: f64) -> f64 {
+    pub(crate) fn ms(&self, quantile: f64) -> f64 {
         let at = (self.latencies.len() as f64 * quantile) as usize;
         self.latencies[at.min(self.latencies.len() - 1)].as_millis_f64()
     }
@@ -116,32 +116,32 @@ impl Seen {
 
 /// A load of one kind of read.
 #[derive(Clone, Copy)]
-pub struct Reads {
-    pub class: Class,
-    pub bytes: usize,
-    pub seed: u64,
+pub(crate) struct Reads {
+    pub(crate) class: Class,
+    pub(crate) bytes: usize,
+    pub(crate) seed: u64,
 }
 
 impl Reads {
-    pub fn of(class: Class) -> Reads {
+    pub(crate) fn of(class: Class) -> Reads {
         Reads { class, bytes: SMALL, seed: 1 }
     }
 }
 
 impl Load {
-    pub fn buf(&self, bytes: usize) -> IoBuf {
+    pub(crate) fn buf(&self, bytes: usize) -> IoBuf {
         self.pool.alloc(bytes).expect("enough buffers for every load")
     }
 
     /// A random place for so many bytes.
-    pub fn place(&self, bytes: usize, draws: &mut Draws) -> Lba {
+    pub(crate) fn place(&self, bytes: usize, draws: &mut Draws) -> Lba {
         let geometry = self.queue.geometry();
         let blocks = geometry.logical.blocks_in(bytes as u64);
         Lba(draws.below(geometry.blocks / blocks) * blocks)
     }
 
     /// So many lanes that each keep one read in the queue, until `count` are done in all.
-    pub async fn closed(self, reads: Reads, lanes: u32, count: u64) -> Seen {
+    pub(crate) async fn closed(self, reads: Reads, lanes: u32, count: u64) -> Seen {
         let until = Until::count(count);
         let start = self.handle.now();
         let tasks: Vec<_> = (0..lanes).map(|lane| self.lane(reads, lane, until.clone())).collect();
@@ -149,7 +149,7 @@ impl Load {
     }
 
     /// The same until told to stop.
-    pub fn lanes(&self, reads: Reads, lanes: u32, until: &Until) -> Vec<Task<Vec<Nanos>>> {
+    pub(crate) fn lanes(&self, reads: Reads, lanes: u32, until: &Until) -> Vec<Task<Vec<Nanos>>> {
         (0..lanes).map(|lane| self.lane(reads, lane, until.clone())).collect()
     }
 
@@ -173,7 +173,13 @@ impl Load {
 
     /// Reads that arrive by chance, so many a second in the mean. Those that the queue refuses or
     /// drops are not among the latencies.
-    pub async fn open(self, reads: Reads, rate: f64, count: u64, patience: Option<Nanos>) -> Seen {
+    pub(crate) async fn open(
+        self,
+        reads: Reads,
+        rate: f64,
+        count: u64,
+        patience: Option<Nanos>,
+    ) -> Seen {
         let mut draws = Draws::new(reads.seed, LOAD, 1 << 32);
         let start = self.handle.now();
         let latencies = Rc::new(RefCell::new(Vec::new()));
@@ -208,24 +214,24 @@ impl Load {
 
 /// When a load ends.
 #[derive(Clone)]
-pub struct Until {
+pub(crate) struct Until {
     left: Rc<Cell<u64>>,
 }
 
 impl Until {
-    pub fn count(count: u64) -> Until {
+    pub(crate) fn count(count: u64) -> Until {
         Until { left: Rc::new(Cell::new(count)) }
     }
 
-    pub fn stopped() -> Until {
+    pub(crate) fn stopped() -> Until {
         Until::count(u64::MAX)
     }
 
-    pub fn stop(&self) {
+    pub(crate) fn stop(&self) {
         self.left.set(0);
     }
 
-    pub fn goes_on(&self) -> bool {
+    pub(crate) fn goes_on(&self) -> bool {
         let left = self.left.get();
         self.left.set(left.saturating_sub(1));
         left > 0
@@ -233,7 +239,7 @@ impl Until {
 }
 
 /// Waits for lanes.
-pub async fn gather(tasks: Vec<Task<Vec<Nanos>>>, start: Mono, handle: &Handle) -> Seen {
+pub(crate) async fn gather(tasks: Vec<Task<Vec<Nanos>>>, start: Mono, handle: &Handle) -> Seen {
     let mut latencies = Vec::new();
     for task in tasks {
         latencies.extend(task.await);

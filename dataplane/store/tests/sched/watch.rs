@@ -9,31 +9,31 @@ use isotherm_seam::{
 
 /// A request as the device was given it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Given {
-    pub at: Mono,
-    pub kind: OpKind,
-    pub lba: Lba,
+pub(crate) struct Given {
+    pub(crate) at: Mono,
+    pub(crate) kind: OpKind,
+    pub(crate) lba: Lba,
     /// Requests that were in the device before it.
-    pub inflight: usize,
+    pub(crate) inflight: usize,
 }
 
 #[derive(Clone, Default)]
-pub struct Log(Rc<RefCell<Vec<Given>>>);
+pub(crate) struct Log(Rc<RefCell<Vec<Given>>>);
 
 impl Log {
     /// All of it since the last time.
-    pub fn take(&self) -> Vec<Given> {
+    pub(crate) fn take(&self) -> Vec<Given> {
         self.0.take()
     }
 }
 
-pub struct Watched {
+pub(crate) struct Watched {
     inner: Box<dyn BlockDevice>,
     log: Log,
 }
 
 impl Watched {
-    pub fn over(inner: Box<dyn BlockDevice>) -> (Box<dyn BlockDevice>, Log) {
+    pub(crate) fn over(inner: Box<dyn BlockDevice>) -> (Box<dyn BlockDevice>, Log) {
         let log = Log::default();
         (Box::new(Watched { inner, log: log.clone() }), log)
     }
