@@ -463,6 +463,13 @@ impl Core {
                 self.chores.notify();
                 Room::Wait
             }
+            // A delete waits for the cleaner as long as that may gain something.
+            Err(NoExtent::Full)
+                if taker == Taker::Tomb && self.options.reclaims && !state.exhausted =>
+            {
+                self.chores.notify();
+                Room::Wait
+            }
             Err(NoExtent::Full) => {
                 Room::Refuse(Box::new(own.queue.pop_front().expect("seen above")))
             }
@@ -939,6 +946,7 @@ impl State {
                 self.index.apply_put(key, delta, *replaced);
                 if let Some(replaced) = replaced {
                     self.extents.sub_live(replaced);
+                    self.exhausted = false;
                 }
                 self.extents.add_live(place);
             }

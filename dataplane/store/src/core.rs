@@ -132,6 +132,8 @@ pub(crate) struct State {
     pub(crate) failures_in_row: u32,
     pub(crate) checkpoint: CheckpointState,
     pub(crate) reclaiming: bool,
+    /// The cleaner found nothing to gain since something last died.
+    pub(crate) exhausted: bool,
     pub(crate) scrub: ScrubState,
     /// The disk is being taken out of service: no puts.
     pub(crate) retired: bool,

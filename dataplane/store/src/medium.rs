@@ -51,8 +51,9 @@ pub enum Unfit {
         /// So many are needed.
         least: u32,
     },
-    /// The extent size is out of range.
-    #[error("an extent has 16 to 65,536 blocks of 4 KiB")]
+    /// The extent size is out of range, or no power of two: where checkpoints lie could not be
+    /// guessed when the first is damaged.
+    #[error("an extent has 16 to 65,536 blocks of 4 KiB, a power of two but where zones decide")]
     ExtentBlocks,
     /// Conventional zones in front: not supported yet.
     #[error("its first zones are conventional, which is not supported")]
@@ -106,7 +107,8 @@ impl Cut {
                 }
             }
         };
-        if !(16..=Place::EXTENT_BLOCKS_MAX).contains(&cut.extent_blocks) {
+        let is_usual = cut.zoned || cut.extent_blocks.is_power_of_two();
+        if !(16..=Place::EXTENT_BLOCKS_MAX).contains(&cut.extent_blocks) || !is_usual {
             return Err(Unfit::ExtentBlocks);
         }
         if cut.extents < EXTENTS_LEAST {

@@ -84,6 +84,10 @@ impl Core {
             let gained =
                 is_short && matches!(self.reclaim_pass(4).await, Ok(done) if done.cleaned > 0);
             if !gained {
+                if is_short {
+                    self.state.borrow_mut().exhausted = true;
+                    self.work.notify();
+                }
                 self.chores.next().await;
             }
         }

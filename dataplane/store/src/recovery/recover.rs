@@ -649,6 +649,7 @@ impl RecoveredDisk {
                 profile: profile.to_bytes().to_vec(),
             },
             reclaiming: false,
+            exhausted: false,
             scrub: ScrubState::default(),
             retired: checkpoint.retired,
             stuck: BTreeSet::new(),
