@@ -17,6 +17,6 @@ mod walk;
 pub(crate) use recover::window_blocks;
 pub use recover::{RecoveredDisk, RecoveryReport};
 pub use scan::{FormatError, FormatOptions, OpenError, ScannedDisk, format, uuid_text};
-pub(crate) use scan::{checkpoint_blocks, write_checkpoint};
-pub(crate) use walk::{Cursor, Piece, Walker};
+pub(crate) use scan::{checkpoint_blocks, write_checkpoint, written_blocks};
+pub(crate) use walk::{Cursor, Piece, Walker, What};
 pub use walk::{Hole, WalkError};

@@ -104,7 +104,7 @@ impl ScannedDisk {
         Ok(parts.into_disk(self, options, false))
     }
 
-    fn walker(&self, options: &Options) -> Walker<'_> {
+    pub(crate) fn walker(&self, options: &Options) -> Walker<'_> {
         Walker {
             world: &self.world,
             medium: &self.medium,
@@ -395,7 +395,7 @@ impl ScannedDisk {
     }
 
     /// The present life of an extent, by what is in it, and the greatest incarnation seen.
-    async fn find_life(
+    pub(crate) async fn find_life(
         &self,
         extent: ExtentId,
         limit: u32,
@@ -576,6 +576,11 @@ impl RecoveredDisk {
     /// Bytes of live records.
     pub fn live_bytes(&self) -> u64 {
         self.extents.live_bytes()
+    }
+
+    /// What tools look into.
+    pub(crate) fn tools(&self) -> (&ScannedDisk, &Index, &Extents, &[RunInfo]) {
+        (&self.scanned, &self.index, &self.extents, &self.runs)
     }
 
     /// The state of the disk, as its last checkpoint says it.

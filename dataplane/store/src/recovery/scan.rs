@@ -180,6 +180,11 @@ impl ScannedDisk {
         Ok(ScannedDisk { world: world.clone(), medium, uuid, checkpoints, number_max })
     }
 
+    /// What tools read it with.
+    pub(crate) fn tools(&self) -> (&World, &Medium) {
+        (&self.world, &self.medium)
+    }
+
     /// The disk's own name.
     pub fn uuid(&self) -> [u8; 16] {
         self.uuid
@@ -375,7 +380,7 @@ async fn read_window(
 }
 
 /// Blocks of a zone in front of its write pointer.
-pub(super) async fn written_blocks(
+pub(crate) async fn written_blocks(
     world: &World,
     medium: &Medium,
     extent: ExtentId,
