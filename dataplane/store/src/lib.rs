@@ -23,6 +23,7 @@
 //! | `reclaim.rs`    | the cleaner                                                         |
 //! | `scrub.rs`      | reading what nobody asks for                                        |
 //! | `recovery/`     | from a disk to a store                                              |
+//! | `offline/`      | what tools do with a disk that no store runs on                     |
 //! | `sched/`        | which request the disk serves next                                  |
 //! | `model.rs`      | the reference model, and the trait that both keep                  |
 //! | `planted.rs`    | deliberate bugs, for the suite that must find them                  |
@@ -40,6 +41,7 @@ pub mod layout;
 mod medium;
 pub mod model;
 mod mutate;
+pub mod offline;
 mod payload;
 mod place;
 mod planted;
