@@ -17,7 +17,7 @@ use std::task::{Context, Poll};
 use isotherm_reactor::{Disk, Handle};
 use isotherm_seam::{BlockSize, Geometry, IoBuf, IoError, Lba, Mono, Nanos, Op, Persist, ZoneId};
 
-use super::class::{Budget, Class, SchedConfig};
+use super::class::{Budget, Class, SchedConfig, Tier};
 use super::plan::{Item, Kind, Plan, Ticket};
 use super::profile::DiskProfile;
 use super::pump;
@@ -106,7 +106,10 @@ impl DiskQueue {
 
     /// Writes the buffer at `lba`. Writes of one class reach the device in the order of the
     /// calls, and those that follow each other on the medium reach it together.
+    ///
+    /// Panics for a class of reads.
     pub fn write(&self, class: Class, lba: Lba, buf: IoBuf, persist: Persist) -> QueuedTransfer {
+        assert!(class.tier() != Tier::Foreground, "{} is a class of reads", class.name());
         QueuedTransfer(self.start(class, None, Op::Write { lba, buf, persist }))
     }
 
@@ -146,7 +149,7 @@ impl DiskQueue {
         self.inner.state.borrow().plan.stats()
     }
 
-    /// Gives a background class another fraction of disk time.
+    /// Gives a background class another fraction of disk time; none: only of a quiet disk.
     pub fn set_budget(&self, class: Class, fraction: f64) {
         assert!((0.0..=1.0).contains(&fraction), "a fraction of disk time: {fraction}");
         assert!(class.is_background(), "{} has no budget", class.name());

@@ -5,6 +5,7 @@ mod budgets;
 mod calibration;
 mod deadlines;
 mod futures;
+mod random;
 mod reads;
 mod rig;
 mod watch;

@@ -5,7 +5,7 @@ use std::future::Future;
 use std::rc::Rc;
 
 use isotherm_block::{OpenContext, Spec};
-use isotherm_reactor::{Handle, Reactor, ReactorConfig, Task};
+use isotherm_reactor::{Handle, Order, Reactor, ReactorConfig, Task};
 use isotherm_seam::{
     BlockDevice, BufPool, Domain, Draws, IoBuf, Lba, Mono, Nanos, OpenOptions, Park, PoolClass,
     PoolLayout,
@@ -57,9 +57,20 @@ impl Rig {
         profile: Option<DiskProfile>,
         config: SchedConfig,
     ) -> Rig {
+        Rig::turning(Order::Fifo, device, profile, config)
+    }
+
+    /// The same, whose core turns its tasks in this order.
+    pub(crate) fn turning(
+        order: Order,
+        device: Box<dyn BlockDevice>,
+        profile: Option<DiskProfile>,
+        config: SchedConfig,
+    ) -> Rig {
         let clock = SimClock::new();
         let park = SimPark::new(clock.clone());
-        let mut reactor = Reactor::new(park, clock, ReactorConfig::default());
+        let reactor_config = ReactorConfig { order, ..ReactorConfig::default() };
+        let mut reactor = Reactor::new(park, clock, reactor_config);
         let disk = reactor.attach(device);
         let layout = PoolLayout {
             huge: false,
