@@ -646,7 +646,7 @@ impl RecoveredDisk {
             over: false,
             failures_in_row: 0,
             checkpoint: CheckpointState {
-                durable: scanned.number_max,
+                durable: checkpoint.number,
                 busy: false,
                 wanted: false,
                 turn: self.turn,
