@@ -330,3 +330,47 @@ impl Future for QueuedCommand {
         self.0.poll(cx).map(|(result, _)| result)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use isotherm_reactor::{Reactor, ReactorConfig};
+    use isotherm_seam::{BufPool, DiskId, PoolLayout};
+    use isotherm_sim::{SimClock, SimDisk, SimDiskConfig, SimPark};
+
+    use super::*;
+
+    /// Requests that nobody waits for leave no slot behind, whatever state they were left in.
+    #[test]
+    fn slots_are_used_again() {
+        for profile in [DiskProfile::flat(2), DiskProfile::nearline()] {
+            let clock = SimClock::new();
+            let park = SimPark::new(clock.clone());
+            let mut reactor = Reactor::new(park, clock, ReactorConfig::default());
+            let device = SimDisk::new(SimDiskConfig::new(1, DiskId(0), 1_000));
+            let disk = reactor.attach(Box::new(device));
+            let queue = DiskQueue::new(reactor.handle(), disk, profile, SchedConfig::default());
+            let layout = PoolLayout { huge: false, ..PoolLayout::uniform(4096, 16) };
+            let pool = BufPool::new(&layout).unwrap();
+            for _ in 0..100 {
+                let mut reads: Vec<_> = (0..6)
+                    .map(|n| {
+                        let buf = pool.alloc(4096).unwrap();
+                        queue.read(Class::ForegroundRead, None, Lba(n * 100), buf)
+                    })
+                    .collect();
+                // One dropped in the device, one awaited, the others dropped as they are then.
+                drop(reads.remove(0));
+                reactor.run(async move { reads.swap_remove(1).await.0.unwrap() });
+            }
+            let last = queue.clone();
+            reactor.run(async move {
+                last.flush().await.unwrap();
+                last.inner.handle.sleep(Nanos::from_secs(1)).await;
+            });
+            let state = queue.inner.state.borrow();
+            assert!(state.slots.len() <= 16, "{} slots", state.slots.len());
+            assert_eq!((state.flying.len(), state.orphans), (0, 0));
+            assert_eq!(pool.free_count(), 16);
+        }
+    }
+}

@@ -18,7 +18,7 @@ pub(super) struct State {
     pub(super) plan: Plan,
     pub(super) slots: Vec<Slot>,
     /// Tickets in the device.
-    flying: Vec<Ticket>,
+    pub(super) flying: Vec<Ticket>,
     /// Requests in the device that nobody waits for.
     pub(super) orphans: u32,
     /// The pump fetches the answers, and not the futures.

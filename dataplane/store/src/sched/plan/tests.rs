@@ -171,6 +171,22 @@ fn background_waits_for_a_gap_and_its_share() {
     assert_eq!(plan.next(Mono(quiet)), Some(scrub));
 }
 
+/// 40 % are soon together: the gap is used as soon as they are, and nothing has to happen then.
+#[test]
+fn a_share_that_is_due_is_taken_at_its_time() {
+    let mut plan = plan();
+    let first = read(&mut plan, 0, Class::ForegroundRead, 0);
+    assert_eq!(plan.next(Mono(0)), Some(first));
+    let repair = read(&mut plan, 0, Class::CriticalRepair, 1000);
+    finish(&mut plan, MS, first);
+    assert_eq!(plan.next(Mono(MS)), None);
+    // 11 ms of a random read at 40 % are 27.5 ms.
+    let due = plan.due(Mono(MS)).unwrap();
+    assert!((26 * MS..30 * MS).contains(&due.0), "{due:?}");
+    assert_eq!(plan.next(Mono(due.0 - MS)), None);
+    assert_eq!(plan.next(due), Some(repair));
+}
+
 #[test]
 fn an_overdue_share_goes_ahead_unless_paused() {
     let mut plan = plan();
