@@ -6,7 +6,8 @@
 //! - An extent dies only when nothing in the index points into it, and is emptied only when the
 //!   checkpoint that says so is durable.
 //! - A tombstone is dropped only when every extent that may hold what it kills has been emptied.
-//! - A key that moves is nobody else's to change until the move is durable.
+//! - A key that moves is nobody else's to change until the move is durable. One that is being
+//!   changed is left alone: it may wait for the room that the cleaner is to make.
 
 use std::rc::Rc;
 
@@ -188,6 +189,7 @@ impl Core {
         };
         let mut cursor = Cursor::new(extent, row.incarnation, row.written);
         let from = Kill { extent, incarnation: row.incarnation };
+        let mut is_busy = false;
         loop {
             let found = match walker.next(&mut cursor).await {
                 Ok(Some(found)) => found,
@@ -201,12 +203,14 @@ impl Core {
                     let place = place(false);
                     if self.state.borrow().index.is_at(&head.key, place) {
                         let bytes = cursor.bytes(&found);
-                        self.move_record(*head, found.sequence, bytes, place, from, stream).await?;
+                        let (head, sequence) = (*head, found.sequence);
+                        is_busy |=
+                            !self.move_record(head, sequence, bytes, place, from, stream).await?;
                     }
                 }
                 Piece::Tombs(tombs) => {
                     for tomb in tombs {
-                        self.move_tomb(*tomb, place(true), stream).await?;
+                        is_busy |= !self.move_tomb(*tomb, place(true), stream).await?;
                     }
                 }
                 _ => {}
@@ -225,6 +229,10 @@ impl Core {
         if state.extents.live_bytes_of(extent) == 0 {
             return Ok(true);
         }
+        if is_busy {
+            // The next pass sees what became of the keys that were being changed.
+            return Ok(false);
+        }
         if self.has(Bug::CleanerDrops) {
             state.extents.forget_live(extent);
             return Ok(true);
@@ -236,6 +244,7 @@ impl Core {
         Ok(false)
     }
 
+    /// Queues a copy of a record. False if its key is being changed.
     async fn move_record(
         self: &Rc<Core>,
         mut head: RecordHead,
@@ -244,16 +253,19 @@ impl Core {
         from: Place,
         kill: Kill,
         stream: Stream,
-    ) -> Result<(), PutError> {
+    ) -> Result<bool, PutError> {
         self.wait_for_moves(MOVES_MAX).await?;
         let shape = Shape { payload_bytes: Block::over(&bytes[..BLOCK_BYTES]).payload_bytes() };
         let mut buf = self.record_buf(shape.payload_bytes).await;
-        let ticket = self.state.borrow_mut().take_turn(head.key);
-        self.turn(head.key, ticket.number).await;
-        if !self.state.borrow().index.is_at(&head.key, from) {
-            self.state.borrow_mut().end_turn(head.key);
-            self.progress.notify();
-            return Ok(());
+        {
+            let state = &mut *self.state.borrow_mut();
+            if state.turns.contains_key(&head.key) {
+                return Ok(false);
+            }
+            if !state.index.is_at(&head.key, from) {
+                return Ok(true);
+            }
+            state.take_turn(head.key);
         }
         buf.buf[..bytes.len()].copy_from_slice(bytes);
         Block::over_mut(&mut buf.buf[..BLOCK_BYTES]).keep_cells();
@@ -267,28 +279,29 @@ impl Core {
         let body = Body::Shard { head, buf: Some(buf) };
         let item = Item { body, shape, sequence: Some(sequence), then: Then::Move { from } };
         self.enqueue(item, stream);
-        Ok(())
+        Ok(true)
     }
 
-    /// Moves a tombstone if it still kills something or is held, and drops it otherwise.
+    /// Moves a tombstone if it still kills something or is held, and drops it otherwise. False
+    /// if its key is being changed.
     async fn move_tomb(
         self: &Rc<Core>,
         mut tomb: Tomb,
         from: Place,
         stream: Stream,
-    ) -> Result<(), PutError> {
+    ) -> Result<bool, PutError> {
         if !self.state.borrow().index.is_at(&tomb.key, from) {
-            return Ok(());
+            return Ok(true);
         }
         self.wait_for_moves(16 * MOVES_MAX).await?;
-        let ticket = self.state.borrow_mut().take_turn(tomb.key);
-        self.turn(tomb.key, ticket.number).await;
         let state = &mut *self.state.borrow_mut();
-        if !state.index.is_at(&tomb.key, from) {
-            state.end_turn(tomb.key);
-            self.progress.notify();
-            return Ok(());
+        if state.turns.contains_key(&tomb.key) {
+            return Ok(false);
         }
+        if !state.index.is_at(&tomb.key, from) {
+            return Ok(true);
+        }
+        state.take_turn(tomb.key);
         let held = tomb.held && !state.released.contains(&tomb.key);
         let needed = state.extents.may_hold(&tomb.kills, tomb.born);
         if held || needed && !self.has(Bug::TombstoneEarly) {
@@ -309,7 +322,7 @@ impl Core {
             self.count(|counters| counters.tombs_dropped += 1);
             self.progress.notify();
         }
-        Ok(())
+        Ok(true)
     }
 
     async fn wait_for_moves(&self, most: u64) -> Result<(), PutError> {
