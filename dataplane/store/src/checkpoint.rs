@@ -14,7 +14,7 @@
 use std::rc::Rc;
 
 use crate::api::PutError;
-use crate::core::{Core, State};
+use crate::core::{CheckpointState, Core, State};
 use crate::index::{Entry, RunInfo};
 use crate::layout::{
     Block, Checkpoint, ExtentHead, ExtentRow, Origin, State as ExtentState, Stream,
@@ -128,9 +128,9 @@ impl Core {
     /// Writes a checkpoint to the meta extent whose turn it is.
     async fn write_in_turn(self: &Rc<Core>, checkpoint: &Checkpoint, len: usize) -> Result<(), ()> {
         let blocks = checkpoint_blocks(len, self.payload_max);
-        let (turn, mut at) = {
-            let state = self.state.borrow();
-            (state.checkpoint.turn, state.checkpoint.ends[state.checkpoint.turn])
+        let (turn, mut at, follows) = {
+            let CheckpointState { turn, ends, durable, .. } = self.state.borrow().checkpoint;
+            (turn, ends[turn], durable)
         };
         let limit = META_BLOCKS.max(blocks).min(self.medium.cut.extent_blocks);
         assert!(blocks <= limit, "a checkpoint fits a meta extent");
@@ -141,7 +141,7 @@ impl Core {
             }
             at = 0;
         }
-        let end = write_checkpoint(&self.world, &self.medium, checkpoint, turn, at)
+        let end = write_checkpoint(&self.world, &self.medium, checkpoint, follows, turn, at)
             .await
             .map_err(drop)?;
         let state = &mut *self.state.borrow_mut();
@@ -228,7 +228,8 @@ impl Core {
 impl State {
     /// Notes how everything stands, as the next checkpoint will say it.
     fn begin_checkpoint(&mut self, core: &Core) -> (u64, Vec<ExtentRow>, Vec<Entry>) {
-        let number = self.checkpoint.durable + 1;
+        let number = self.checkpoint.last + 1;
+        self.checkpoint.last = number;
         let idle: Vec<ExtentId> = self
             .extents
             .ids()

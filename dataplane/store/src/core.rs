@@ -168,6 +168,8 @@ pub(crate) enum Done {
 pub(crate) struct CheckpointState {
     /// The number of the last durable one.
     pub(crate) durable: u64,
+    /// The number of the last one that was begun: none is used twice.
+    pub(crate) last: u64,
     /// One is being written.
     pub(crate) busy: bool,
     /// One is wanted.

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! checkpoint = parts of at most the longest payload, each in a record of kind Checkpoint whose
-//! key is { group: part, object: number, stripe: parts, position: 0 }; together:
+//! key is { group: part, object: number, stripe: parts, position: 0 }, whose epoch is the number
+//! of the durable checkpoint before it, and whose expiry is the blocks of an extent; together:
 //!
 //!   0 version        2   20 extent blocks  4   40 next sequence    8   64 extent rows     4
 //!   2 clean          1   24 extents        4   48 next incarnation 8   68 bytes of runs   4

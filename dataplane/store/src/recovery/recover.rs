@@ -85,7 +85,8 @@ impl ScannedDisk {
         let mut why = OpenError::NoCheckpoint;
         for at in 0..self.checkpoints.len().min(2) {
             // An older one than the last but one may point at what has been emptied since.
-            if self.checkpoints[at].checkpoint.number + 1 < self.number_max {
+            // What was torn was never durable: only what a later one followed counts.
+            if self.checkpoints[at].checkpoint.number < self.follows_max {
                 break;
             }
             match self.recover_from(&self.checkpoints[at], &options).await {
@@ -647,6 +648,7 @@ impl RecoveredDisk {
             failures_in_row: 0,
             checkpoint: CheckpointState {
                 durable: checkpoint.number,
+                last: scanned.number_max.max(checkpoint.number),
                 busy: false,
                 wanted: false,
                 turn: self.turn,

@@ -130,6 +130,8 @@ pub struct ScannedDisk {
     pub(super) checkpoints: Vec<Found>,
     /// The greatest checkpoint number of which any part was seen.
     pub(super) number_max: u64,
+    /// The greatest number of a durable checkpoint that any part seen was written behind.
+    pub(super) follows_max: u64,
 }
 
 /// A whole checkpoint.
@@ -146,6 +148,7 @@ struct MetaRead {
     uuid: Option<[u8; 16]>,
     found: Vec<Found>,
     number_max: u64,
+    follows_max: u64,
     version: Option<CheckpointError>,
 }
 
@@ -156,11 +159,12 @@ impl ScannedDisk {
         let medium = Medium::new(disk, cut);
         let mut uuid = None;
         let mut checkpoints = Vec::new();
-        let mut number_max = 0;
+        let (mut number_max, mut follows_max) = (0, 0);
         let mut version = None;
         for turn in 0..2 {
             let read = read_meta(world, &medium, turn).await?;
             number_max = number_max.max(read.number_max);
+            follows_max = follows_max.max(read.follows_max);
             uuid = uuid.or(read.uuid);
             version = version.or(read.version);
             checkpoints.extend(read.found);
@@ -177,7 +181,7 @@ impl ScannedDisk {
                 return Err(OpenError::Resized { recorded, found: cut.extents });
             }
         }
-        Ok(ScannedDisk { world: world.clone(), medium, uuid, checkpoints, number_max })
+        Ok(ScannedDisk { world: world.clone(), medium, uuid, checkpoints, number_max, follows_max })
     }
 
     /// What tools read it with.
@@ -275,6 +279,7 @@ async fn read_meta(world: &World, medium: &Medium, turn: usize) -> Result<MetaRe
             at += 1;
             continue;
         };
+        read.follows_max = read.follows_max.max(head.epoch);
         let blocks = shape.blocks();
         let part = Part::from_key(&head.key).filter(|part| part.number == number);
         let (Some(part), true) = (part, block.segment().0 == 0 && at + blocks <= limit) else {
@@ -479,7 +484,7 @@ pub async fn format(
         runs: Vec::new(),
         profile: options.profile.clone(),
     };
-    write_checkpoint(world, &medium, &checkpoint, 0, 0).await?;
+    write_checkpoint(world, &medium, &checkpoint, 0, 0, 0).await?;
     medium.flush().await?;
     Ok(())
 }
@@ -502,11 +507,13 @@ async fn wipe(world: &World, medium: &Medium, extent: ExtentId) -> Result<(), Fo
     Ok(())
 }
 
-/// Writes a checkpoint's parts to a meta extent from a block on; returns where it ends.
+/// Writes a checkpoint's parts to a meta extent from a block on; returns where it ends. `follows`
+/// is the number of the durable one before it.
 pub(crate) async fn write_checkpoint(
     world: &World,
     medium: &Medium,
     checkpoint: &Checkpoint,
+    follows: u64,
     turn: usize,
     mut at: u32,
 ) -> Result<u32, FormatError> {
@@ -520,7 +527,7 @@ pub(crate) async fn write_checkpoint(
         buf.fill(payload);
         let head = RecordHead {
             key: Part { number, part: part as u32, parts }.to_key(),
-            epoch: 0,
+            epoch: follows,
             codec: 0,
             put_s: checkpoint.written_s,
             // The extent size, so that one block of a checkpoint says how the disk is cut.
