@@ -235,17 +235,19 @@ impl Core {
         let len = usize::from(place.blocks) * BLOCK_BYTES;
         let buf = self.world.pool.alloc(len).map_err(GetError::Buffer)?;
         let (result, buf) = self.medium.read(place.extent, place.block, buf).await;
-        if let Err(error) = result {
+        let len = result.map(|()| check_chunk(&buf, &origin));
+        if let Ok(Some(len)) = len {
+            return Ok(ChunkBytes { buf, len });
+        }
+        // A merge may have made an end of the run meanwhile, and somebody else may be there now.
+        let is_ours = {
+            let state = self.state.borrow();
+            state.runs.iter().flat_map(|run| &run.chunks).any(|own| own.place == place)
+        };
+        if is_ours {
             self.suspect(place.extent);
-            return Err(GetError::Io(error));
         }
-        match check_chunk(&buf, &origin) {
-            Some(len) => Ok(ChunkBytes { buf, len }),
-            None => {
-                self.suspect(place.extent);
-                Err(damaged)
-            }
-        }
+        Err(len.map_or_else(GetError::Io, |_| damaged))
     }
 
     /// Looks for a whole key in the runs; `None` if the newest of them that has it says that it
