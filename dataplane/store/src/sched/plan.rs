@@ -89,6 +89,9 @@ const NEVER: Mono = Mono(u64::MAX);
 
 /// Share of the newest service in the running mean.
 const MEAN_SHARE: f64 = 1.0 / 32.0;
+/// A service counts as so many means at most: one retry of 2 s is no sign of what comes next,
+/// and a limping disk is known all the same after a few dozen.
+const MEAN_OUTLIER: f64 = 4.0;
 
 /// Writes that go on where the one before them ends.
 #[derive(Clone, Copy, Debug)]
@@ -308,7 +311,8 @@ impl Plan {
             Tier::Background => self.budgets.correct(class, entry.likely, service),
             Tier::Foreground => {
                 self.foreground_at = now;
-                self.mean_ns += (service.0 as f64 - self.mean_ns) * MEAN_SHARE;
+                let counted = (service.0 as f64).min(self.mean_ns * MEAN_OUTLIER);
+                self.mean_ns += (counted - self.mean_ns) * MEAN_SHARE;
             }
             Tier::Append => {
                 self.foreground_at = now;

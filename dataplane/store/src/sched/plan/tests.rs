@@ -273,3 +273,37 @@ fn silence_is_expected_to_last() {
     finish(&mut plan, 1_000 * MS, first);
     assert_eq!(expected(&plan, 1_000), 0.0);
 }
+
+/// One retry is no limping disk; many slow reads are.
+#[test]
+fn the_mean_follows_the_disk_and_not_one_retry() {
+    let mut plan = plan();
+    let mut now = 0;
+    let mut serve = |plan: &mut Plan, ms: u64, times: u32| {
+        for _ in 0..times {
+            let first = read(plan, now, Class::ForegroundRead, now % BLOCKS);
+            assert_eq!(plan.next(Mono(now)), Some(first));
+            now += ms * MS;
+            finish(plan, now, first);
+        }
+        // With one in the drive and ten that wait.
+        let all: Vec<Ticket> =
+            (0..11).map(|i| read(plan, now, Class::ForegroundRead, i * 1000)).collect();
+        let started = plan.next(Mono(now)).unwrap();
+        let expected = plan.expected_wait(Class::ForegroundRead, Mono(now)).as_millis_f64();
+        for ticket in all {
+            if ticket != started {
+                plan.withdraw(ticket);
+                plan.forget(ticket);
+            }
+        }
+        now += 11 * MS;
+        finish(plan, now, started);
+        expected
+    };
+    let sound = serve(&mut plan, 11, 100);
+    let after_retry = serve(&mut plan, 2_000, 1);
+    assert!(after_retry < sound * 1.2, "{sound} and then {after_retry} ms");
+    let limping = serve(&mut plan, 55, 100);
+    assert!((450.0..600.0).contains(&limping), "{limping} ms");
+}
