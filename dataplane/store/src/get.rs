@@ -41,7 +41,12 @@ impl Core {
         self.read_shard(class, &Get { key: *key, range: None, deadline: None }).await
     }
 
-    async fn read_shard(self: &Rc<Core>, class: Class, get: &Get) -> Result<Shard, GetError> {
+    /// Reads a shard for a class of work.
+    pub(crate) async fn read_shard(
+        self: &Rc<Core>,
+        class: Class,
+        get: &Get,
+    ) -> Result<Shard, GetError> {
         let (place, is_certain) = self.find(&get.key)?;
         let _pin = self.pin(place.extent);
         let range = get.range.clone();

@@ -177,6 +177,12 @@ impl Store {
         self.core.get(&get).await
     }
 
+    /// As [`Store::get`], for another class of work: what nobody waits for shares the disk by
+    /// its class's budget, and takes the order that the rate is best with.
+    pub async fn get_for(&self, class: Class, get: Get) -> Result<Shard, GetError> {
+        self.core.read_shard(class, &get).await
+    }
+
     /// A whole shard without a deadline.
     pub async fn read(&self, key: Key) -> Result<Shard, GetError> {
         self.core.get(&Get { key, range: None, deadline: None }).await
