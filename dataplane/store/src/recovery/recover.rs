@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use isotherm_seam::IoError;
 
-use super::scan::{Found, OpenError, ScannedDisk, written_blocks};
+use super::scan::{Found, Hidden, OpenError, ScannedDisk, written_blocks};
 use super::walk::{FoundRecord, Hole, Walked, Walker, What};
 use crate::append::{Lanes, NO_KILLS};
 use crate::core::{CheckpointState, Core, Counters, State, World};
@@ -83,7 +83,13 @@ impl ScannedDisk {
     /// checkpoint before, if the last one is damaged.
     pub async fn recover(self, options: Options) -> Result<RecoveredDisk, OpenError> {
         let mut why = OpenError::NoCheckpoint;
-        for at in 0..self.checkpoints.len().min(2) {
+        // The last two are enough, of those that there are.
+        let enough = match self.hidden {
+            Hidden::None => 2,
+            Hidden::One => 1,
+            Hidden::More => 0,
+        };
+        for at in 0..self.checkpoints.len().min(enough) {
             // An older one than the last but one may point at what has been emptied since.
             // What was torn was never durable: only what a later one followed counts.
             if self.checkpoints[at].checkpoint.number < self.follows_max {
@@ -117,7 +123,7 @@ impl ScannedDisk {
 
     async fn recover_from(&self, found: &Found, options: &Options) -> Result<Parts, OpenError> {
         let checkpoint = &found.checkpoint;
-        let is_newest = checkpoint.number == self.number_max;
+        let is_newest = checkpoint.number == self.number_max && self.hidden == Hidden::None;
         let clean = checkpoint.clean && is_newest;
         let mut report = RecoveryReport {
             clean,

@@ -1,6 +1,6 @@
 //! Finding the checkpoints of a disk, and making the first one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use isotherm_reactor::Disk;
 use isotherm_seam::{IoBuf, IoError, PoolExhausted, ZoneReport};
@@ -132,6 +132,16 @@ pub struct ScannedDisk {
     pub(super) number_max: u64,
     /// The greatest number of a durable checkpoint that any part seen was written behind.
     pub(super) follows_max: u64,
+    /// Newer checkpoints that unreadable blocks may hide: none, one, or nobody knows.
+    pub(super) hidden: Hidden,
+}
+
+/// How many checkpoints newer than all that were found there may be.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Hidden {
+    None,
+    One,
+    More,
 }
 
 /// A whole checkpoint.
@@ -150,6 +160,17 @@ struct MetaRead {
     number_max: u64,
     follows_max: u64,
     version: Option<CheckpointError>,
+    unreadable: BTreeSet<u32>,
+}
+
+impl MetaRead {
+    /// Whether the next checkpoint behind those that were found may be there and can't be read:
+    /// it would begin where the last one ends, or at the start.
+    fn hides(&self) -> bool {
+        let last = self.found.iter().max_by_key(|found| found.checkpoint.number);
+        let next = last.map_or(0, |found| found.end);
+        self.unreadable.contains(&next) || self.unreadable.contains(&0)
+    }
 }
 
 impl ScannedDisk {
@@ -161,8 +182,10 @@ impl ScannedDisk {
         let mut checkpoints = Vec::new();
         let (mut number_max, mut follows_max) = (0, 0);
         let mut version = None;
-        for turn in 0..2 {
+        let mut hides = [false; 2];
+        for (turn, hides) in hides.iter_mut().enumerate() {
             let read = read_meta(world, &medium, turn).await?;
+            *hides = read.hides();
             number_max = number_max.max(read.number_max);
             follows_max = follows_max.max(read.follows_max);
             uuid = uuid.or(read.uuid);
@@ -181,7 +204,23 @@ impl ScannedDisk {
                 return Err(OpenError::Resized { recorded, found: cut.extents });
             }
         }
-        Ok(ScannedDisk { world: world.clone(), medium, uuid, checkpoints, number_max, follows_max })
+        // They are written to the two in turn: behind one that is hidden the next would be seen,
+        // unless it is hidden too.
+        let hidden = match (hides, checkpoints.first()) {
+            ([true, true], _) => Hidden::More,
+            ([false, false], _) => Hidden::None,
+            (_, newest) if newest.is_some_and(|newest| hides[newest.turn]) => Hidden::None,
+            _ => Hidden::One,
+        };
+        Ok(ScannedDisk {
+            world: world.clone(),
+            medium,
+            uuid,
+            checkpoints,
+            number_max,
+            follows_max,
+            hidden,
+        })
     }
 
     /// What tools read it with.
@@ -261,8 +300,16 @@ async fn read_meta(world: &World, medium: &Medium, turn: usize) -> Result<MetaRe
     // Beyond the usual size only as long as there is something.
     while at < limit && (at < META_BLOCKS || quiet < META_BLOCKS) {
         if !have.contains(&at) {
-            (buf, have) =
-                read_window(world, medium, extent, at, window.min(limit - at), buf).await?;
+            (buf, have) = read_window(
+                world,
+                medium,
+                extent,
+                at,
+                window.min(limit - at),
+                buf,
+                &mut read.unreadable,
+            )
+            .await?;
         }
         let bytes = buf.as_ref().expect("read above");
         let offset = (at - have.start) as usize * BLOCK_BYTES;
@@ -287,9 +334,16 @@ async fn read_meta(world: &World, medium: &Medium, turn: usize) -> Result<MetaRe
             continue;
         };
         if at + blocks > have.end {
-            (buf, have) =
-                read_window(world, medium, extent, at, blocks.max(window.min(limit - at)), buf)
-                    .await?;
+            (buf, have) = read_window(
+                world,
+                medium,
+                extent,
+                at,
+                blocks.max(window.min(limit - at)),
+                buf,
+                &mut read.unreadable,
+            )
+            .await?;
         }
         let bytes = buf.as_ref().expect("read above");
         let offset = (at - have.start) as usize * BLOCK_BYTES;
@@ -355,6 +409,7 @@ async fn read_window(
     at: u32,
     blocks: u32,
     buf: Option<IoBuf>,
+    unreadable: &mut BTreeSet<u32>,
 ) -> Result<(Option<IoBuf>, std::ops::Range<u32>), OpenError> {
     let len = blocks as usize * BLOCK_BYTES;
     let mut buf = match buf {
@@ -375,7 +430,10 @@ async fn read_window(
                 let own = &mut buf[block as usize * BLOCK_BYTES..][..BLOCK_BYTES];
                 match result {
                     Ok(()) => own.copy_from_slice(&single),
-                    Err(_) => own.fill(0),
+                    Err(_) => {
+                        unreadable.insert(at + block);
+                        own.fill(0);
+                    }
                 }
             }
         }

@@ -169,13 +169,17 @@ impl Setup {
     fn draw(seed: u64) -> Setup {
         let mut draws = Draws::new(seed, SETUP, 0);
         let zoned = draws.happens(0.4);
-        // Now and then extents that hold shards of several segments.
-        let extent_blocks = match draws.below(12) {
-            0 => 300,
-            1 => 160,
-            2..5 => 16 + draws.below(8) as u32,
-            5..9 => 32,
-            _ => 24 + draws.below(41) as u32,
+        // Now and then extents that hold shards of several segments. A conventional disk is cut
+        // in powers of two.
+        let extent_blocks = match (draws.below(12), zoned) {
+            (0, false) => 256,
+            (0, true) => 300,
+            (1, true) => 160,
+            (1..5, false) => 16,
+            (2..5, true) => 16 + draws.below(8) as u32,
+            (5..9, _) => 32,
+            (_, false) => 64,
+            (_, true) => 24 + draws.below(41) as u32,
         };
         let extents = if extent_blocks > 100 { 17 } else { 16 + draws.below(16) as u32 };
         let fills = draws.happens(0.25);

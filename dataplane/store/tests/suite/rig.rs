@@ -60,6 +60,8 @@ pub struct Rig {
     free: usize,
     seed: u64,
     starts: u64,
+    /// Sectors that power cuts have left unreadable.
+    pub unreadable: u64,
     pub core: Option<Reactor<SimPark, SimClock>>,
     pub disk: Option<Disk>,
 }
@@ -102,6 +104,7 @@ impl Rig {
             free,
             seed,
             starts: 0,
+            unreadable: 0,
             core: None,
             disk: None,
         };
@@ -182,7 +185,9 @@ impl Rig {
 
     /// Cuts the power and starts the core again. The store's handles must be gone, or go unused.
     pub fn crash(&mut self, style: CrashStyle) {
-        self.control.crash(style);
+        let report = self.control.crash(style);
+        self.unreadable += report.unreadable;
+        self.log.borrow().remark(|| format!("power cut: {report:?}"));
         self.stop();
         self.model.crash();
         let disk = self.control.open();

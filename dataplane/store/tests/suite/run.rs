@@ -135,6 +135,10 @@ pub struct Shared {
     /// Writes or flushes may fail, or have since the store was opened.
     writes_fail: Cell<bool>,
 
+    /// What the store keeps of itself was harmed.
+    meta_is_harmed: Rc<Cell<bool>>,
+    /// The store cleans by itself.
+    reclaims: Cell<bool>,
     /// The disk was harmed beyond what a store promises to bear: any refusal is right, wrong
     /// bytes are not.
     pub lenient: Cell<bool>,
@@ -144,12 +148,18 @@ pub struct Shared {
 
 impl Shared {
     pub fn new(model: &Rc<Model>) -> Rc<Shared> {
+        Shared::with(model, Rc::default())
+    }
+
+    fn with(model: &Rc<Model>, meta_is_harmed: Rc<Cell<bool>>) -> Rc<Shared> {
         Rc::new(Shared {
             model: Rc::clone(model),
+            meta_is_harmed,
             marks: RefCell::default(),
             wrong: RefCell::default(),
             reads_fail: Cell::new(false),
             writes_fail: Cell::new(false),
+            reclaims: Cell::new(false),
             lenient: Cell::new(false),
             sequences: RefCell::default(),
         })
@@ -253,6 +263,8 @@ async fn delete(shared: Rc<Shared>, store: Store, number: u8, hold: bool) {
         Err(PutError::Fenced) if shared.writes_fail.get() => Outcome::Unknown,
         Err(PutError::Read(_) | PutError::Damaged) if shared.may_fail(&key) => Outcome::Refused,
         Err(PutError::Buffer(_)) => Outcome::Refused,
+        // Who does not let the store clean up must do so before the disk is full.
+        Err(PutError::Full) if !shared.reclaims.get() => Outcome::Refused,
         Err(other) => {
             shared.refuse(format!("{key}: a delete answered {other:?}"));
             Outcome::Refused
@@ -338,9 +350,8 @@ async fn list(shared: Rc<Shared>, store: Store, from: Key, to: Key, limit: usize
         let page = match store.list(start, to, limit).await {
             Ok(page) => page,
             Err(error) if is_trouble(&error) => {
-                let doubt = shared.model.known().iter().any(|key| shared.model.is_doubtful(*key));
-                if !shared.reads_fail.get() && !doubt {
-                    shared.fail(format!("a list answered {error}, and nothing was harmed"));
+                if !shared.reads_fail.get() && !shared.meta_is_harmed.get() {
+                    shared.refuse(format!("a list answered {error}, and nothing was harmed"));
                 }
                 return;
             }
@@ -416,7 +427,10 @@ pub async fn perform(shared: Rc<Shared>, store: Store, op: Op) {
 
 /// What the store does for itself may fail where the disk does.
 fn judge_upkeep(shared: &Shared, what: &str, result: Result<(), PutError>) {
-    let doubt = || shared.model.known().iter().any(|key| shared.model.is_doubtful(*key));
+    let doubt = || {
+        shared.meta_is_harmed.get()
+            || shared.model.known().iter().any(|key| shared.model.is_doubtful(*key))
+    };
     match result {
         Ok(()) => {}
         Err(PutError::Fenced) if shared.writes_fail.get() => {}
@@ -494,7 +508,8 @@ impl<'a> Runner<'a> {
         let setup = &plan.setup;
         let keep_log = setup.trouble.rot || setup.trouble.strays;
         let rig = Rig::new(setup.disk(plan.seed), keep_log);
-        let shared = Shared::new(&rig.model);
+        let shared = Shared::with(&rig.model, Rc::clone(&rig.log.borrow().meta_is_harmed));
+        shared.reclaims.set(setup.auto_reclaim);
         let mut runner = Runner {
             plan,
             options: options(setup, planted),
@@ -523,6 +538,7 @@ impl<'a> Runner<'a> {
     }
 
     fn step(&mut self, step: &Step) -> Result<(), String> {
+        self.rig.log.borrow().remark(|| format!("{} {:?}", step.number, step.what));
         match &step.what {
             What::Run { ops, cut } => {
                 let store = self.store.as_ref().expect("it is open between steps");
@@ -561,8 +577,14 @@ impl<'a> Runner<'a> {
 
     fn right(&self) -> Result<(), String> {
         let faults = self.rig.control.faults_total() - self.faults_before;
-        let is_fenced = self.store.as_ref().is_some_and(|store| store.status().fenced);
-        if is_fenced && !self.flushes_fail && faults < 2 {
+        let status = self.store.as_ref().map(Store::status).unwrap_or_default();
+        {
+            let marks = &mut *self.shared.marks.borrow_mut();
+            marks.merges |= status.counters.runs_merged;
+            marks.tombs_dropped |= status.counters.tombs_dropped;
+            marks.reclaimed |= status.counters.moved;
+        }
+        if status.fenced && !self.flushes_fail && faults < 2 {
             return Err(format!("fenced after {faults} failed requests, none of them a flush"));
         }
         self.shared.take_wrong().map_or(Ok(()), Err)
@@ -600,6 +622,9 @@ impl<'a> Runner<'a> {
             // What can't be read now must be there when it can be.
             let refused = self.open(start.full_scan)?;
             if refused.is_some() {
+                // It may have got as far as to write down what it could not read as lost.
+                let model = &self.shared.model;
+                model.known().into_iter().for_each(|key| model.doubt(key));
                 self.set_rates(FaultRates::default());
                 self.rig.crash(CrashStyle::All);
             }
@@ -631,7 +656,7 @@ impl<'a> Runner<'a> {
         let opening = self.opening(full_scan);
         let mut opened = self.rig.run(opening).ok_or("recovery never ends")?;
         if let Err(OpenError::NoCheckpoint | OpenError::Index) = opened
-            && self.rig.log.borrow().meta_is_harmed
+            && (self.rig.log.borrow().meta_is_harmed.get() || self.rig.unreadable > 0)
         {
             // As the error says.
             full_scan = true;
@@ -705,19 +730,19 @@ impl<'a> Runner<'a> {
             }
             Harm::Meta { unreadable } => {
                 // The store promises to bear one such loss, not any number.
-                if !log.borrow().meta_is_harmed {
+                if !log.borrow().meta_is_harmed.get() {
                     let blocks = log.borrow().of_kinds(&[Kind::Run, Kind::Checkpoint]);
                     pick(blocks, *unreadable);
                 }
             }
             Harm::Lose => {
-                if !log.borrow().meta_is_harmed {
+                if !log.borrow().meta_is_harmed.get() {
                     log.borrow_mut().lose_next();
                 }
             }
             Harm::Misdirect { key: number } => {
                 let blocks = log.borrow().record(&key(*number));
-                if !log.borrow().meta_is_harmed
+                if !log.borrow().meta_is_harmed.get()
                     && let Some(block) = blocks.first()
                 {
                     log.borrow_mut().misdirect_next(*block);

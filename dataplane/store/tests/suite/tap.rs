@@ -3,7 +3,7 @@
 //! What must always hold: it changes nothing. What it notes serves to harm the disk with
 //! precision, and to know whose shards a harm may have cost.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
@@ -24,9 +24,9 @@ pub struct Log {
     writes: Vec<Vec<Key>>,
     next: Option<Stray>,
     /// What the store keeps of itself was harmed.
-    pub meta_is_harmed: bool,
-    /// Kinds of requests seen, for marks.
-    pub resets: u64,
+    pub meta_is_harmed: Rc<Cell<bool>>,
+    /// Each request is told on the standard error, for whoever looks for a cause.
+    is_told: bool,
 }
 
 /// What a block of 4 KiB holds.
@@ -55,8 +55,8 @@ impl Log {
             blocks: BTreeMap::new(),
             writes: Vec::new(),
             next: None,
-            meta_is_harmed: false,
-            resets: 0,
+            meta_is_harmed: Rc::default(),
+            is_told: std::env::var_os("ISOTHERM_TRACE").is_some(),
         }
     }
 
@@ -98,9 +98,40 @@ impl Log {
         self.next = None;
     }
 
+    fn tell(&self, now: Mono, op: &Op) {
+        if !self.is_told {
+            return;
+        }
+        match op {
+            Op::Read { lba, buf } => {
+                eprintln!("{:>12} read {} +{}", now.0, lba.0 / self.per_block, buf.len() / 4096);
+            }
+            Op::Write { lba, buf, .. } => {
+                let kinds: Vec<_> = buf
+                    .chunks_exact(BLOCK_BYTES)
+                    .map(|bytes| match Block::check(bytes) {
+                        Ok((block, kind)) => format!("{kind:?}#{}", block.sequence()),
+                        Err(_) => "-".into(),
+                    })
+                    .collect();
+                eprintln!("{:>12} write {} {kinds:?}", now.0, lba.0 / self.per_block);
+            }
+            other => eprintln!("{:>12} {other:?}", now.0),
+        }
+    }
+
+    /// Tells of something that is no request.
+    pub fn remark(&self, what: impl FnOnce() -> String) {
+        if self.is_told {
+            eprintln!("{}", what());
+        }
+    }
+
     fn blame(&mut self, block: u64) {
         let Some(owner) = self.blocks.get(&block) else { return };
-        self.meta_is_harmed |= matches!(owner.kind, Kind::Run | Kind::Checkpoint);
+        if matches!(owner.kind, Kind::Run | Kind::Checkpoint) {
+            self.meta_is_harmed.set(true);
+        }
         self.writes[owner.write as usize].iter().for_each(|&key| self.model.doubt(key));
     }
 
@@ -131,8 +162,8 @@ impl Log {
             if stray.is_none() {
                 self.blocks.insert(at, owner);
             }
-            if stray.is_some() {
-                self.meta_is_harmed |= matches!(owner.kind, Kind::Run | Kind::Checkpoint);
+            if stray.is_some() && matches!(owner.kind, Kind::Run | Kind::Checkpoint) {
+                self.meta_is_harmed.set(true);
             }
         }
         self.writes.push(keys);
@@ -174,10 +205,9 @@ impl BlockDevice for Tap {
         if self.disk.inflight() >= self.geometry().depth_max as usize {
             return Err(request);
         }
-        match &request.op {
-            Op::Write { lba, buf, .. } => self.log.borrow_mut().note(now, *lba, buf),
-            Op::ZoneReset { .. } => self.log.borrow_mut().resets += 1,
-            _ => {}
+        self.log.borrow().tell(now, &request.op);
+        if let Op::Write { lba, buf, .. } = &request.op {
+            self.log.borrow_mut().note(now, *lba, buf);
         }
         self.disk.submit(now, request)
     }
