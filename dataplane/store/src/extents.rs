@@ -2,8 +2,9 @@
 //!
 //! What must always hold:
 //! - An incarnation is used once, for one extent.
-//! - Of the empty extents, [`Reserve`] stay back: puts stop first, then tombstones, then index
-//!   runs; the cleaner can always take one. Checked each time that one is taken.
+//! - Of the empty extents, [`Reserve`] stay back: puts stop first, then tombstones, then the
+//!   cleaner; index runs, without which nothing is freed, can take the last. Checked each time
+//!   that one is taken.
 //! - An extent is emptied only by way of a checkpoint: dead in one, free in the next; and it is
 //!   opened only when two checkpoints have named it. So either of the last two is enough.
 
@@ -248,7 +249,8 @@ impl Extents {
         let (back, named) = match taker {
             Taker::Put => (moves + index + tombs, NAMED_FOR_OTHERS),
             Taker::Tomb => (moves + index, 2),
-            Taker::Cleaner => (0, 1),
+            // What it has moved is freed by checkpoints: they must find room for their runs.
+            Taker::Cleaner => (index, 1),
             Taker::Index => (0, 0),
         };
         if self.empty <= back && !ignore_reserve {

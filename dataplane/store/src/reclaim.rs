@@ -58,6 +58,28 @@ pub struct Reclaimed {
     pub moved: u64,
 }
 
+/// How cleaning an extent ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Cleaned {
+    /// Nothing live is left in it.
+    Empty,
+    /// Something was being changed, or there was no room for all of it.
+    InPart,
+    /// Something live can't be read.
+    Unreadable,
+}
+
+/// What became of a record that was to be moved.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Move {
+    /// Its copy is on the way.
+    Queued,
+    /// It is not live any more.
+    Gone,
+    /// Its key is being changed.
+    Busy,
+}
+
 impl Store {
     /// One pass of the cleaner: the best extents are emptied, as far as there are any. What is
     /// emptied can be used when it returns.
@@ -123,12 +145,14 @@ impl Core {
             }
             let Some(candidate) = self.pick() else { break };
             let moved = self.state_moved();
-            if self.clean(candidate.extent).await? {
-                done.cleaned += 1;
-            } else {
-                done.stuck += 1;
-            }
+            let cleaned = self.clean(candidate.extent).await?;
             done.moved += self.state_moved() - moved;
+            match cleaned {
+                Cleaned::Empty => done.cleaned += 1,
+                Cleaned::Unreadable => done.stuck += 1,
+                // What waits for room or for a change is for the next pass.
+                Cleaned::InPart => break,
+            }
             if self.has(Bug::ResetBeforeRelocation) {
                 let _ = self.empty(candidate.extent).await;
                 let _ = self.medium.flush().await;
@@ -155,13 +179,16 @@ impl Core {
         let now_s = self.world.wall_s();
         let state = self.state.borrow();
         let bytes = f64::from(self.medium.cut.extent_blocks) * BLOCK_BYTES as f64;
+        // Less than that would be lost again on heads and marks.
+        let gain_least = (bytes / 16.0).max(3.0 * BLOCK_BYTES as f64);
         let candidates = state.extents.ids().filter_map(|extent| {
             let row = state.extents.row(extent);
             let may = row.state == ExtentState::Sealed
                 && row.stream != Stream::Index
                 && !state.lanes.holds(extent)
                 && !state.stuck.contains(&(extent, row.incarnation))
-                && state.extents.live_bytes_of(extent) > 0;
+                && state.extents.live_bytes_of(extent) > 0
+                && state.extents.live_bytes_of(extent) as f64 <= bytes - gain_least;
             may.then(|| Candidate {
                 extent,
                 live: state.extents.live_bytes_of(extent) as f64 / bytes,
@@ -172,8 +199,8 @@ impl Core {
         victim(candidates)
     }
 
-    /// Moves what is live in an extent to others. False if something live could not be read.
-    async fn clean(self: &Rc<Core>, extent: ExtentId) -> Result<bool, PutError> {
+    /// Moves what is live in an extent to others.
+    async fn clean(self: &Rc<Core>, extent: ExtentId) -> Result<Cleaned, PutError> {
         let _pin = self.pin(extent);
         let row = *self.state.borrow().extents.row(extent);
         let stream = match row.stream {
@@ -190,6 +217,7 @@ impl Core {
         let mut cursor = Cursor::new(extent, row.incarnation, row.written);
         let from = Kill { extent, incarnation: row.incarnation };
         let mut is_busy = false;
+        let (moved, mut queued) = (self.state_moved(), 0);
         loop {
             let found = match walker.next(&mut cursor).await {
                 Ok(Some(found)) => found,
@@ -204,13 +232,20 @@ impl Core {
                     if self.state.borrow().index.is_at(&head.key, place) {
                         let bytes = cursor.bytes(&found);
                         let (head, sequence) = (*head, found.sequence);
-                        is_busy |=
-                            !self.move_record(head, sequence, bytes, place, from, stream).await?;
+                        match self.move_record(head, sequence, bytes, place, from, stream).await? {
+                            Move::Queued => queued += 1,
+                            Move::Busy => is_busy = true,
+                            Move::Gone => {}
+                        }
                     }
                 }
                 Piece::Tombs(tombs) => {
                     for tomb in tombs {
-                        is_busy |= !self.move_tomb(*tomb, place(true), stream).await?;
+                        match self.move_tomb(*tomb, place(true), stream).await? {
+                            Move::Queued => queued += 1,
+                            Move::Busy => is_busy = true,
+                            Move::Gone => {}
+                        }
                     }
                 }
                 _ => {}
@@ -227,24 +262,23 @@ impl Core {
             return Err(PutError::Fenced);
         }
         if state.extents.live_bytes_of(extent) == 0 {
-            return Ok(true);
+            return Ok(Cleaned::Empty);
         }
-        if is_busy {
-            // The next pass sees what became of the keys that were being changed.
-            return Ok(false);
+        if is_busy || self.state_moved() - moved < queued {
+            return Ok(Cleaned::InPart);
         }
         if self.has(Bug::CleanerDrops) {
             state.extents.forget_live(extent);
-            return Ok(true);
+            return Ok(Cleaned::Empty);
         }
-        // Something live was not found: it can't be read, or it was put aside by a full disk.
+        // Something live was not found: it can't be read.
         state.extents.row_mut(extent).suspect = true;
         state.stuck.insert((extent, row.incarnation));
         self.count(|counters| counters.damaged += 1);
-        Ok(false)
+        Ok(Cleaned::Unreadable)
     }
 
-    /// Queues a copy of a record. False if its key is being changed.
+    /// Queues a copy of a record.
     async fn move_record(
         self: &Rc<Core>,
         mut head: RecordHead,
@@ -253,17 +287,17 @@ impl Core {
         from: Place,
         kill: Kill,
         stream: Stream,
-    ) -> Result<bool, PutError> {
+    ) -> Result<Move, PutError> {
         self.wait_for_moves(MOVES_MAX).await?;
         let shape = Shape { payload_bytes: Block::over(&bytes[..BLOCK_BYTES]).payload_bytes() };
         let mut buf = self.record_buf(shape.payload_bytes).await;
         {
             let state = &mut *self.state.borrow_mut();
             if state.turns.contains_key(&head.key) {
-                return Ok(false);
+                return Ok(Move::Busy);
             }
             if !state.index.is_at(&head.key, from) {
-                return Ok(true);
+                return Ok(Move::Gone);
             }
             state.take_turn(head.key);
         }
@@ -279,27 +313,26 @@ impl Core {
         let body = Body::Shard { head, buf: Some(buf) };
         let item = Item { body, shape, sequence: Some(sequence), then: Then::Move { from } };
         self.enqueue(item, stream);
-        Ok(true)
+        Ok(Move::Queued)
     }
 
-    /// Moves a tombstone if it still kills something or is held, and drops it otherwise. False
-    /// if its key is being changed.
+    /// Moves a tombstone if it still kills something or is held, and drops it otherwise.
     async fn move_tomb(
         self: &Rc<Core>,
         mut tomb: Tomb,
         from: Place,
         stream: Stream,
-    ) -> Result<bool, PutError> {
+    ) -> Result<Move, PutError> {
         if !self.state.borrow().index.is_at(&tomb.key, from) {
-            return Ok(true);
+            return Ok(Move::Gone);
         }
         self.wait_for_moves(16 * MOVES_MAX).await?;
         let state = &mut *self.state.borrow_mut();
         if state.turns.contains_key(&tomb.key) {
-            return Ok(false);
+            return Ok(Move::Busy);
         }
         if !state.index.is_at(&tomb.key, from) {
-            return Ok(true);
+            return Ok(Move::Gone);
         }
         state.take_turn(tomb.key);
         let held = tomb.held && !state.released.contains(&tomb.key);
@@ -313,6 +346,7 @@ impl Core {
             let then = Then::Move { from };
             state.queue(Item { body, shape, sequence: Some(tomb.sequence), then }, stream);
             self.work.notify();
+            Ok(Move::Queued)
         } else {
             let removed = state.index.apply_remove(tomb.key, from, tomb.sequence, tomb.deleted_s);
             assert!(removed, "it was there");
@@ -321,8 +355,8 @@ impl Core {
             state.end_turn(tomb.key);
             self.count(|counters| counters.tombs_dropped += 1);
             self.progress.notify();
+            Ok(Move::Gone)
         }
-        Ok(true)
     }
 
     async fn wait_for_moves(&self, most: u64) -> Result<(), PutError> {
