@@ -97,9 +97,16 @@ impl Item {
         self.blocks() as usize * BLOCK_BYTES > DIRECT_BYTES
     }
 
+    /// It was in a write that failed: it may be on the disk already, so it can't be refused as
+    /// if nothing had happened.
+    fn is_retried(&self) -> bool {
+        matches!(self.then, Then::Answer { .. }) && self.sequence.is_some()
+    }
+
     fn taker(&self) -> Taker {
         match (&self.body, &self.then) {
             (_, Then::Move { .. }) => Taker::Cleaner,
+            _ if self.is_retried() => Taker::Cleaner,
             (Body::Chunk { .. }, _) => Taker::Index,
             (Body::Tomb(_), _) => Taker::Tomb,
             (Body::Shard { .. }, _) => Taker::Put,
@@ -361,6 +368,12 @@ impl Core {
         }
         match self.make_room(lane) {
             Room::Wait => return false,
+            Room::Refuse(item) if item.is_retried() => {
+                // Nobody knows what became of it, and there is no room to make it certain.
+                self.fence();
+                self.refuse(*item, PutError::Fenced);
+                return true;
+            }
             Room::Refuse(item) => {
                 self.refuse(*item, PutError::Full);
                 return true;
