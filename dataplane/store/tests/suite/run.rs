@@ -27,6 +27,15 @@ pub struct Failure {
     pub what: String,
 }
 
+impl Failure {
+    /// What kind of failure it is: its words, without what differs from run to run.
+    pub fn kind(&self) -> String {
+        let is_word = |word: &&str| !word.contains(|c: char| c.is_ascii_digit());
+        let words: Vec<&str> = self.what.split(' ').filter(is_word).take(6).collect();
+        words.join(" ")
+    }
+}
+
 /// What a sequence has reached, to see that the suite goes everywhere.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Marks {

@@ -40,12 +40,13 @@ impl Shrinker {
         }
         self.runs += 1;
         match run(&candidate, self.planted) {
-            Err(failure) => {
+            // Another failure is another story.
+            Err(failure) if failure.kind() == self.failure.kind() => {
                 self.best = candidate;
                 self.failure = failure;
                 true
             }
-            Ok(_) => false,
+            _ => false,
         }
     }
 
