@@ -230,7 +230,8 @@ impl Core {
                 Ok(Some(tomb)) => Ok(Standing::Dead { place, kills: tomb.kills, held: tomb.held }),
                 Ok(None) if !is_certain => Ok(Standing::Absent),
                 _ if is_certain || self.find_in_runs(key).await?.is_some() => {
-                    Ok(Standing::Dead { place, kills: unknown, held: true })
+                    // Whether it is held is unknown: who wants it held writes it anew.
+                    Ok(Standing::Dead { place, kills: unknown, held: false })
                 }
                 _ => Ok(Standing::Absent),
             };
