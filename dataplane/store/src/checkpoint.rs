@@ -209,12 +209,13 @@ impl Core {
             if over {
                 return;
             }
-            // What failed is not tried again at once: the next change asks again.
+            // What failed is not tried again at once: the next change asks again. While the store
+            // closes, what is under way may still wait for a checkpoint.
             self.state.borrow_mut().keeping = true;
             let worked = !fenced
-                && !closing
                 && (wanted && self.checkpoint(false).await.is_ok()
-                    || matches!(self.merge_runs().await, Ok(true))
+                    || !closing
+                        && matches!(self.merge_runs().await, Ok(true))
                         && self.checkpoint(false).await.is_ok());
             self.state.borrow_mut().keeping = false;
             self.progress.notify();
