@@ -10,13 +10,16 @@
 //! recovered index unless the medium lost it, and then the loss is reported as a hole. After an
 //! unclean stop no extent is appended to that was appended to before.
 
+mod format;
 mod recover;
 mod scan;
 mod walk;
 
+pub use format::{FormatError, FormatOptions, format, uuid_text};
+pub(crate) use format::{checkpoint_blocks, write_checkpoint};
 pub(crate) use recover::window_blocks;
 pub use recover::{RecoveredDisk, RecoveryReport};
-pub use scan::{FormatError, FormatOptions, OpenError, ScannedDisk, format, uuid_text};
-pub(crate) use scan::{checkpoint_blocks, write_checkpoint, written_blocks};
+pub(crate) use scan::written_blocks;
+pub use scan::{OpenError, ScannedDisk};
 pub(crate) use walk::{Cursor, Piece, Walker, What};
 pub use walk::{Hole, WalkError};
