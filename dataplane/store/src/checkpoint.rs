@@ -125,22 +125,46 @@ impl Core {
         writer.finish().await
     }
 
-    /// Writes a checkpoint to the meta extent whose turn it is.
+    /// Writes a checkpoint to the meta extent whose turn it is. A failed write is tried once more
+    /// in another place of the same extent: the other one holds the last that is durable.
     async fn write_in_turn(self: &Rc<Core>, checkpoint: &Checkpoint, len: usize) -> Result<(), ()> {
         let blocks = checkpoint_blocks(len, self.payload_max);
-        let (turn, mut at, follows) = {
-            let CheckpointState { turn, ends, durable, .. } = self.state.borrow().checkpoint;
-            (turn, ends[turn], durable)
-        };
         let limit = META_BLOCKS.max(blocks).min(self.medium.cut.extent_blocks);
         assert!(blocks <= limit, "a checkpoint fits a meta extent");
+        let (turn, mut at) = {
+            let CheckpointState { turn, ends, .. } = self.state.borrow().checkpoint;
+            (turn, ends[turn])
+        };
+        let mut resets = false;
         if at.saturating_add(blocks) > limit {
-            if self.medium.cut.zoned {
-                let meta = self.medium.cut.meta()[turn];
-                self.medium.zone_reset(meta).await.map_err(drop)?;
-            }
-            at = 0;
+            (at, resets) = (0, true);
         }
+        while self.write_at(checkpoint, turn, at, resets).await.is_err() {
+            let state = &mut *self.state.borrow_mut();
+            state.failures_in_row += 1;
+            if state.failures_in_row > 1 {
+                return Err(());
+            }
+            // From the start, where recovery looks; behind that where it was the start.
+            resets = true;
+            at = if at == 0 && !self.medium.cut.zoned && 2 * blocks <= limit { blocks } else { 0 };
+        }
+        self.state.borrow_mut().failures_in_row = 0;
+        Ok(())
+    }
+
+    async fn write_at(
+        self: &Rc<Core>,
+        checkpoint: &Checkpoint,
+        turn: usize,
+        at: u32,
+        resets: bool,
+    ) -> Result<(), ()> {
+        if resets && self.medium.cut.zoned {
+            let meta = self.medium.cut.meta()[turn];
+            self.medium.zone_reset(meta).await.map_err(drop)?;
+        }
+        let follows = self.state.borrow().checkpoint.durable;
         let end = write_checkpoint(&self.world, &self.medium, checkpoint, follows, turn, at)
             .await
             .map_err(drop)?;
