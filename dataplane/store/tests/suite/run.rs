@@ -146,7 +146,7 @@ pub struct Shared {
 
     /// What the store keeps of itself was harmed.
     meta_is_harmed: Rc<Cell<bool>>,
-    /// The store cleans by itself.
+    /// The store cleans by itself, and nothing keeps it from it.
     reclaims: Cell<bool>,
     /// The disk was harmed beyond what a store promises to bear: any refusal is right, wrong
     /// bytes are not.
@@ -518,7 +518,10 @@ impl<'a> Runner<'a> {
         let keep_log = setup.trouble.rot || setup.trouble.strays;
         let rig = Rig::new(setup.disk(plan.seed), keep_log);
         let shared = Shared::with(&rig.model, Rc::clone(&rig.log.borrow().meta_is_harmed));
-        shared.reclaims.set(setup.auto_reclaim);
+        // What can't be read can't be moved, and an extent with it never gets empty.
+        let t = &setup.trouble;
+        let unharmed = !(t.errors || t.failing_writes || t.rot || t.strays);
+        shared.reclaims.set(setup.auto_reclaim && unharmed);
         let mut runner = Runner {
             plan,
             options: options(setup, planted),
