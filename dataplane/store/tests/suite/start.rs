@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use isotherm_sim::{CrashStyle, Image, SimDiskConfig};
 use isotherm_store::model::Model;
-use isotherm_store::{Options, Store};
+use isotherm_store::{OpenError, Options, Store};
 
 use super::plan::Op;
 use super::rig::{Drive, Rig};
@@ -21,7 +21,12 @@ pub fn rig_over(disk: &SimDiskConfig, image: Image, model: &Model) -> Rig {
 /// take a put, give it back, and close.
 pub fn check(mut rig: Rig, options: &Options, full_scan: bool) -> Result<(), String> {
     let shared = Shared::new(&rig.model);
-    let store = opened(&mut rig, options, full_scan)?.map_err(|e| format!("does not open: {e}"))?;
+    let mut opening = opened(&mut rig, options, full_scan)?;
+    if let Err(OpenError::NoCheckpoint | OpenError::Index) = opening {
+        // Unreadable sectors in both of the places where checkpoints are: as the error says.
+        opening = opened(&mut rig, options, true)?;
+    }
+    let store = opening.map_err(|e| format!("does not open: {e}"))?;
     let looking = verify(Rc::clone(&shared), store.clone());
     rig.run(looking).ok_or("reading it all back never ends")?;
     let put = Op::Put { key: 47, version: 1_000_000, len: 77, expires: false };
@@ -38,11 +43,11 @@ pub fn opened(
     rig: &mut Rig,
     options: &Options,
     full_scan: bool,
-) -> Result<Result<Store, String>, String> {
+) -> Result<Result<Store, OpenError>, String> {
     let (world, disk) = (rig.world(), rig.disk().clone());
     let opening = open(world, disk, options.clone(), full_scan);
     let opened = rig.run(opening).ok_or("recovery never ends")?;
-    Ok(opened.map(|(store, _)| store).map_err(|error| error.to_string()))
+    Ok(opened.map(|(store, _)| store))
 }
 
 /// Begins to open the store and stops after so many completions; `false` if it was open before.
