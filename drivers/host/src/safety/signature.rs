@@ -31,9 +31,9 @@ enum Place {
     BackRow { align: u64, back: u64, step: u64, count: u64 },
 }
 
-/// What a future Isotherm store writes at the start of each disk: reserved here, so that a
-/// disk of the store is safe from the first day on.
-pub const ISOTHERM_MAGIC: &[u8; 8] = b"ISOTHERM";
+/// What a store writes at the start of each of its blocks, and so of each disk: docs/ON-DISK.md. A
+/// test of the store holds it against what a formatted disk begins with.
+pub const ISOTHERM_MAGIC: &[u8; 4] = b"IsoB";
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
@@ -106,7 +106,7 @@ const GPT_SOURCE: &str = "UEFI 2.10, 5.3.2: EFI_PART at LBA 1 and at the last LB
 
 /// Everything that is known. Partition tables first, then filesystems, volumes, members.
 pub const SIGNATURES: &[Signature] = &[
-    at("Isotherm store", &[0], ISOTHERM_MAGIC, "this file"),
+    at("Isotherm store", &[0], ISOTHERM_MAGIC, "docs/ON-DISK.md: check block"),
     // Partition tables.
     at(GPT, &[512, 4096], b"EFI PART", GPT_SOURCE),
     back(GPT, 512, &[512], b"EFI PART", GPT_SOURCE),
