@@ -8,6 +8,7 @@ mod codec;
 mod demo;
 mod disks;
 mod stop;
+mod store;
 
 use std::process::ExitCode;
 
@@ -27,6 +28,7 @@ enum Verb {
     Codec(codec::CodecCommand),
     Demo(demo::DemoCommand),
     Disks(disks::DisksCommand),
+    Store(store::StoreCommand),
 }
 
 fn main() -> ExitCode {
@@ -35,6 +37,7 @@ fn main() -> ExitCode {
         Verb::Codec(command) => command.run(),
         Verb::Demo(command) => command.run(),
         Verb::Disks(command) => command.run(),
+        Verb::Store(command) => command.run(),
     };
     match outcome {
         Ok(code) => code,
