@@ -19,7 +19,7 @@ const FAULTS_TOLD: usize = 100;
 ///
 /// Reads the checkpoints, the index, what was written since, and the heads of open extents; with
 /// --full also every record, as `scrub` does. The first line is the verdict: sound, `holes: …`
-/// (something acknowledged may be lost), `damaged: …`, or why it can't be judged.
+/// (something acknowledged may be lost), `damaged: …`, `not a store`, or `not judged: …`.
 #[derive(clap::Args)]
 #[command(after_help = "Exit codes: 0 sound; 1 holes or damage; 2 it can't be judged: no store, \
 or the disk can't be read; 130 stopped.
@@ -67,6 +67,7 @@ enum Verdict {
     Sound,
     Holes,
     Damaged,
+    NotAStore,
     Unjudged,
     Stopped,
 }
@@ -76,7 +77,7 @@ impl Verdict {
         match self {
             Verdict::Sound => 0,
             Verdict::Holes | Verdict::Damaged => 1,
-            Verdict::Unjudged => 2,
+            Verdict::NotAStore | Verdict::Unjudged => 2,
             Verdict::Stopped => 130,
         }
     }
@@ -86,6 +87,7 @@ impl Verdict {
             Verdict::Sound => "sound",
             Verdict::Holes => "holes",
             Verdict::Damaged => "damaged",
+            Verdict::NotAStore => "not a store",
             Verdict::Unjudged => "not judged",
             Verdict::Stopped => "stopped",
         }
@@ -161,11 +163,12 @@ impl CheckCommand {
 /// What a disk is that could not be opened.
 fn of_error(device: &str, error: OpenError) -> (Verdict, String) {
     let verdict = match error {
+        OpenError::NotAStore => Verdict::NotAStore,
         OpenError::NoCheckpoint | OpenError::Index => Verdict::Damaged,
         _ => Verdict::Unjudged,
     };
     let text = match error {
-        OpenError::NotAStore => "not a store".to_owned(),
+        OpenError::NotAStore => String::new(),
         error => format!("{:#}", explain(device, error)),
     };
     (verdict, text)

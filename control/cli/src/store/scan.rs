@@ -62,6 +62,13 @@ impl ScanCommand {
         };
         match told {
             Err(error) => unjudged(format!("{error:#}")),
+            Ok(Some(Err(OpenError::NotAStore))) => {
+                match self.on.json {
+                    true => println!("{:#}", json!({"verdict": "not a store"})),
+                    false => println!("not a store"),
+                }
+                Ok(ExitCode::from(2))
+            }
             Ok(Some(Err(error))) => unjudged(format!("{:#}", explain(&self.on.device, error))),
             Ok(None) => {
                 eprintln!("isotherm: stopped while the index was read");
