@@ -36,7 +36,8 @@ use isotherm_store::{OpenError, Options, RecoveredDisk, ScannedDisk, World};
 ///
 /// DEVICE is a file, a block device or a stack of drivers, as for `isotherm bench`: a path, or
 /// such as `file:/srv/disk.img?size=1G` or `hdd:exos-x24,file:/srv/disk.img`. Only format, put,
-/// rm and bench write.
+/// rm and bench write. No node may be using the disk meanwhile: of a file nobody can tell, and
+/// what is just being written looks torn.
 #[derive(clap::Args)]
 #[command(after_help = EXIT_CODES)]
 pub(crate) struct StoreCommand {

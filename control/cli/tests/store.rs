@@ -150,6 +150,22 @@ fn the_verdict_comes_first_and_is_the_exit_code() {
     assert_eq!(text, "not a store\n");
 }
 
+/// What was durable and is gone is a hole: without the index nobody knows what was there.
+#[test]
+fn a_hole_is_told_as_one() {
+    let disk = Disk::formatted();
+    disk.put("7/2a/0/3", b"lost");
+    disk.put("7/2b/0/3", b"kept");
+    disk.harm(1, 1, 100);
+    let (code, text) = disk.verb("check", &["--full-scan"], b"");
+    assert_eq!(code, 1);
+    assert!(text.starts_with("holes: ") && text.contains("from 1:1"), "{text}");
+    let (code, told) = disk.json("check", &["--full"]);
+    assert_eq!((code, &told["verdict"]), (1, &"damaged".into()));
+    assert_eq!(told["findings"]["faults"][0]["kind"], "missing");
+    assert_eq!(disk.verb("get", &["7/2b/0/3"], b""), (0, "kept".to_owned()));
+}
+
 #[test]
 fn what_is_no_store_is_not_judged_and_not_written() {
     let disk = Disk { dir: tempfile::tempdir().expect("a folder") };

@@ -192,11 +192,15 @@ fn keep() {
     }
 }
 
+/// The safety check of the drivers keeps everybody from overwriting a disk that holds a store.
 #[test]
 fn the_safety_check_knows_a_store() {
-    let rig = Rig::of_bytes(&unpack(V1));
-    let findings = isotherm_host::safety::inspect(&rig.path).expect("it is looked at");
-    assert_eq!(findings.holdings(), ["Isotherm store"]);
+    for bytes in [unpack(V1), made()] {
+        let rig = Rig::of_bytes(&bytes);
+        let findings = isotherm_host::safety::inspect(&rig.path).expect("it is looked at");
+        assert_eq!(findings.holdings(), ["Isotherm store"]);
+        assert_eq!(bytes[..4], *isotherm_host::safety::ISOTHERM_MAGIC);
+    }
 }
 
 /// The hexdump in docs/ON-DISK.md is of this image: each of its lines is there.
