@@ -1,12 +1,12 @@
 //! Which block comes next.
 //!
-//! What must always hold: every address is a whole number of requests from the region's start
-//! and the request lies inside the region; a random job visits each block once per pass unless
+//! What must always hold: the request lies inside the region, and every address is a whole number
+//! of requests from its start, unless a skip says otherwise; a random job visits each block once per pass unless
 //! it was told not to care; no memory is taken per block.
 
 use isotherm_seam::{Domain, Lba};
 
-use crate::{FastRng, Shuffle};
+use crate::{FastRng, Sequencer, Shuffle};
 
 const ADDRESS: Domain = Domain::new("workload.address");
 
@@ -51,6 +51,12 @@ pub struct AddressPlan {
     pub random: bool,
     /// In random order, draw each address afresh instead of visiting each once per pass.
     pub revisit: bool,
+    /// In order, how many blocks to skip after each request; backwards if negative.
+    pub skip_blocks: i64,
+    /// In random order, how many requests in a row follow each draw, the drawn one included.
+    pub run: u64,
+    /// What the others of the row do.
+    pub sequencer: Sequencer,
     /// Chooses the order.
     pub seed: u64,
 }
@@ -63,6 +69,18 @@ pub struct Addresses {
     ios: u64,
     seed: u64,
     order: Order,
+    row: Row,
+}
+
+/// Requests in a row after each random one.
+#[derive(Clone, Debug)]
+struct Row {
+    len: u64,
+    sequencer: Sequencer,
+    /// How many of this row are still to come.
+    left: u64,
+    /// Index of the last request of each direction.
+    last: [Option<u64>; 2],
 }
 
 #[derive(Clone, Debug)]
@@ -70,6 +88,12 @@ enum Order {
     /// One cursor per direction, as fio has it: a mixed job reads and writes side by side.
     Sequential {
         next: [u64; 2],
+    },
+    /// In order, with blocks left out or gone back over.
+    Skipping {
+        /// Where the last request of each direction ended, in blocks of the region.
+        end: [u64; 2],
+        skip: i64,
     },
     Uniform {
         rng: FastRng,
@@ -88,6 +112,9 @@ impl Addresses {
         let end = plan.ios.checked_mul(plan.io_blocks).and_then(|n| n.checked_add(plan.first.0));
         assert!(end.is_some(), "a region ends below 2^64");
         let order = match (plan.random, plan.revisit) {
+            (false, _) if plan.skip_blocks != 0 => {
+                Order::Skipping { end: [0; 2], skip: plan.skip_blocks }
+            }
             (false, _) => Order::Sequential { next: [0; 2] },
             (true, true) => Order::Uniform { rng: FastRng::new(plan.seed, ADDRESS, 0) },
             (true, false) => {
@@ -100,13 +127,42 @@ impl Addresses {
             ios: plan.ios,
             seed: plan.seed,
             order,
+            row: Row {
+                len: if plan.random { plan.run.max(1) } else { 1 },
+                sequencer: plan.sequencer,
+                left: 0,
+                last: [None; 2],
+            },
         }
     }
 
     /// Where the next request in this direction starts.
     #[inline]
     pub fn next(&mut self, direction: Direction) -> Lba {
-        let index = match &mut self.order {
+        if let Order::Skipping { end, skip } = &mut self.order {
+            let len = self.ios * self.io_blocks;
+            let at = skipped(end[direction.index()], *skip, len, self.io_blocks);
+            end[direction.index()] = at + self.io_blocks;
+            return Lba(self.first.0 + at);
+        }
+        if self.row.len == 1 {
+            let index = self.draw(direction);
+            return self.at(index);
+        }
+        let index = self.row.next(direction, self.ios);
+        let index = index.unwrap_or_else(|| self.draw(direction));
+        self.row.last[direction.index()] = Some(index);
+        self.at(index)
+    }
+
+    fn at(&self, index: u64) -> Lba {
+        Lba(self.first.0 + index * self.io_blocks)
+    }
+
+    /// Index of a request, without regard to rows.
+    #[inline]
+    fn draw(&mut self, direction: Direction) -> u64 {
+        match &mut self.order {
             Order::Sequential { next } => {
                 let cursor = &mut next[direction.index()];
                 let index = *cursor;
@@ -124,9 +180,41 @@ impl Addresses {
                 }
                 index
             }
-        };
-        Lba(self.first.0 + index * self.io_blocks)
+            Order::Skipping { .. } => unreachable!("it counts in blocks"),
+        }
     }
+}
+
+impl Row {
+    /// Index of the next request of the row; none if one is to be drawn: at the row's start,
+    /// behind the region's end, or where this direction has none to follow.
+    fn next(&mut self, direction: Direction, ios: u64) -> Option<u64> {
+        if self.left == 0 {
+            self.left = self.len - 1;
+            return None;
+        }
+        self.left -= 1;
+        let last = self.last[direction.index()]?;
+        match self.sequencer {
+            Sequencer::Identical => Some(last),
+            Sequencer::Sequential => Some(last + 1).filter(|&index| index < ios),
+        }
+    }
+}
+
+/// Where the request after the one that ended at `end` starts, of `io` blocks in a region of
+/// `len`. As fio counts: the skip is added to the end, not to the start, so that `read:-4k` with
+/// requests of 4k stays where it is, and with `read:-8k` the region's last request comes never.
+/// Beyond an end of the region it goes on from the other one.
+fn skipped(end: u64, skip: i64, len: u64, io: u64) -> u64 {
+    if end == 0 {
+        return 0;
+    }
+    let fits = |at: &u64| end < len && at.checked_add(io).is_some_and(|end| end <= len);
+    let at = end.checked_add_signed(skip).filter(fits);
+    // A skip shorter than a request leaves no room behind it.
+    let from_the_end = || len.saturating_sub(skip.unsigned_abs()).min(len - io);
+    at.unwrap_or_else(|| if skip > 0 { 0 } else { from_the_end() })
 }
 
 #[cfg(test)]
@@ -134,7 +222,70 @@ mod tests {
     use super::*;
 
     fn plan(random: bool, revisit: bool) -> AddressPlan {
-        AddressPlan { first: Lba(100), io_blocks: 8, ios: 50, random, revisit, seed: 1 }
+        AddressPlan {
+            first: Lba(100),
+            io_blocks: 8,
+            ios: 50,
+            random,
+            revisit,
+            skip_blocks: 0,
+            run: 1,
+            sequencer: Sequencer::Sequential,
+            seed: 1,
+        }
+    }
+
+    /// Indices of requests in a region of 8, as fio 3.33 has them in its `write_iolog`.
+    fn skipping(skip_blocks: i64) -> Vec<u64> {
+        let plan = AddressPlan { ios: 8, skip_blocks, ..plan(false, false) };
+        let lbas = take(&mut Addresses::new(&plan), 14);
+        lbas.into_iter().map(|lba| (lba - 100) / 8).collect()
+    }
+
+    #[test]
+    fn skips_are_those_of_fio() {
+        assert_eq!(skipping(8), [0, 2, 4, 6, 0, 2, 4, 6, 0, 2, 4, 6, 0, 2]);
+        assert_eq!(skipping(-16), [0, 6, 5, 4, 3, 2, 1, 0, 6, 5, 4, 3, 2, 1]);
+        assert_eq!(skipping(-8), [0; 14]);
+    }
+
+    #[test]
+    fn a_skip_of_any_length_stays_in_the_region() {
+        for skip in [1, -1, 3, -3, 63, -63, 64, -64, 65, -65, i64::MAX, i64::MIN] {
+            let plan = AddressPlan { ios: 8, skip_blocks: skip, ..plan(false, false) };
+            let lbas = take(&mut Addresses::new(&plan), 300);
+            assert!(lbas.iter().all(|lba| (100..=156).contains(lba)), "{skip}: {lbas:?}");
+        }
+    }
+
+    #[test]
+    fn a_run_goes_on_in_order_or_stays() {
+        for (sequencer, step) in [(Sequencer::Sequential, 8), (Sequencer::Identical, 0)] {
+            let plan = AddressPlan { run: 4, sequencer, ..plan(true, true) };
+            let lbas = take(&mut Addresses::new(&plan), 400);
+            let last = 100 + 49 * 8;
+            let mut starts = Vec::new();
+            for row in lbas.chunks(4) {
+                starts.push(row[0]);
+                for pair in row.windows(2) {
+                    let at_end = step > 0 && pair[0] == last;
+                    assert!(at_end || pair[1] == pair[0] + step, "{row:?}");
+                }
+            }
+            starts.sort_unstable();
+            starts.dedup();
+            assert!(starts.len() > 20, "rows start anywhere: {starts:?}");
+        }
+    }
+
+    #[test]
+    fn a_run_of_two_directions_follows_each() {
+        let plan = AddressPlan { run: 8, ..plan(true, true) };
+        let mut addresses = Addresses::new(&plan);
+        let read = addresses.next(Direction::Read);
+        addresses.next(Direction::Write);
+        let next = addresses.next(Direction::Read);
+        assert!(read.0 == 100 + 49 * 8 || next.0 == read.0 + 8);
     }
 
     fn take(addresses: &mut Addresses, count: usize) -> Vec<u64> {

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use isotherm_seam::Nanos;
 
 use crate::Place;
+use crate::quantity::KB_BASE;
 
 /// A job section with its defaults filled in.
 #[derive(Clone, Debug)]
@@ -22,12 +23,24 @@ pub struct Job {
     pub filenames: Vec<String>,
     /// Where relative paths start.
     pub directory: Option<String>,
+    /// Names of the files that a job makes of its own, with `$jobname`, `$jobnum`, `$filenum`.
+    pub filename_format: String,
     /// Directions and order.
     pub pattern: Pattern,
+    /// In order, how many bytes to skip after each request; backwards if negative.
+    pub skip_bytes: i64,
+    /// In random order, how many requests in a row follow each draw.
+    pub run: u64,
+    /// What a request in a row does.
+    pub sequencer: Sequencer,
     /// Of a mixed pattern, the share of reads, in percent.
     pub read_percent: u32,
     /// Length of each request, in bytes.
     pub block_bytes: u64,
+    /// As given for reads, writes and trims; `block_bytes` is what the pattern makes of it.
+    pub block_sizes: [u64; 3],
+    /// Whether `k` is 1024 or 1000.
+    pub kb_base: u64,
     /// Where the region starts.
     pub offset: Extent,
     /// How long the region is; to the end of the device if not given.
@@ -101,6 +114,15 @@ impl Pattern {
     }
 }
 
+/// What the requests do that follow a random one in a row, as fio's `rw_sequencer` says it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Sequencer {
+    /// Go on where the one before ended.
+    Sequential,
+    /// Take the same address again.
+    Identical,
+}
+
 /// A part of a device.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Extent {
@@ -166,9 +188,15 @@ impl Job {
             description: None,
             filenames: Vec::new(),
             directory: None,
+            filename_format: "$jobname.$jobnum.$filenum".to_owned(),
             pattern: Pattern { random: false, reads: true, writes: false },
+            skip_bytes: 0,
+            run: 1,
+            sequencer: Sequencer::Sequential,
             read_percent: 50,
             block_bytes: 4096,
+            block_sizes: [4096; 3],
+            kb_base: KB_BASE,
             offset: Extent::Bytes(0),
             size: None,
             io_size: None,
@@ -195,6 +223,16 @@ impl Job {
         }
     }
 
+    /// What fio calls the `filenum`-th file of the `jobnum`-th copy of a job that names none.
+    pub fn own_file(&self, jobnum: u32, filenum: u32) -> String {
+        self.filename_format
+            .replace("$jobname", &self.name.replace('/', "_"))
+            .replace("$jobnum", &jobnum.to_string())
+            .replace("$filenum", &filenum.to_string())
+            // Of a client that drives others; there is none here.
+            .replace("$clientuid", "")
+    }
+
     /// Where an option stood, if it was given.
     pub fn place(&self, option: &str) -> Option<&Place> {
         self.places.get(option)
@@ -217,6 +255,14 @@ mod tests {
     fn a_percentage_of_a_large_device_does_not_overflow() {
         assert_eq!(Extent::Percent(50).of(u64::MAX), u64::MAX / 2);
         assert_eq!(Extent::Bytes(7).of(3), 7);
+    }
+
+    #[test]
+    fn files_are_named_by_the_format() {
+        let mut job = Job::new("a/b");
+        assert_eq!(job.own_file(1, 2), "a_b.1.2");
+        job.filename_format = "d/$jobname-$filenum-$clientuid$jobnum.$x".to_owned();
+        assert_eq!(job.own_file(3, 4), "d/a_b-4-3.$x");
     }
 
     #[test]

@@ -5,8 +5,11 @@
 
 use isotherm_seam::Nanos;
 
+use crate::error::Near;
+use crate::known;
+use crate::list;
 use crate::quantity::{self, Expected};
-use crate::{ArrivalProcess, Engine, Extent, Job, Pattern};
+use crate::{ArrivalProcess, Engine, Extent, Job, Pattern, Sequencer};
 
 /// One option of a job.
 pub struct OptionRow {
@@ -25,6 +28,8 @@ pub enum Kind {
     /// Any text.
     Text(fn(&mut Job, &str)),
     /// On or off; on when given without a value.
+    Switch(fn(&mut Job, bool)),
+    /// 0 or 1; fio wants either.
     Flag(fn(&mut Job, bool)),
     /// A whole number within bounds.
     Count(u64, u64, fn(&mut Job, u64)),
@@ -32,8 +37,10 @@ pub enum Kind {
     Extent(fn(&mut Job, Extent)),
     /// A length of time.
     Time(fn(&mut Job, Nanos)),
-    /// The block size: up to three sizes for read, write and trim, which must agree.
-    BlockSize(fn(&mut Job, u64)),
+    /// The block size: up to three sizes for read, write and trim.
+    BlockSize(fn(&mut Job, [u64; 3])),
+    /// Directions and order, with `:8` or `:-4k`.
+    Pattern(&'static [Word]),
     /// I/Os per second: one number, or one for reads and one for writes.
     Rates(fn(&mut Job, [Option<u64>; 2])),
     /// One of some words.
@@ -63,7 +70,12 @@ pub const OPTIONS: &[OptionRow] = &[
         Kind::Text(|j, v| j.directory = Some(v.into())),
         "where relative file names start",
     ),
-    also("rw", "readwrite", Kind::Word(PATTERNS), "directions and order"),
+    row(
+        "filename_format",
+        Kind::Text(|j, v| j.filename_format = v.into()),
+        "names of files that a job makes of its own [$jobname.$jobnum.$filenum]",
+    ),
+    also("rw", "readwrite", Kind::Pattern(PATTERNS), "directions and order; randrw:8, write:-4k"),
     row(
         "rwmixread",
         Kind::Count(0, 100, |j, v| j.read_percent = v as u32),
@@ -74,7 +86,9 @@ pub const OPTIONS: &[OptionRow] = &[
         Kind::Count(0, 100, |j, v| j.read_percent = 100 - v as u32),
         "writes in a mix, percent",
     ),
-    also("bs", "blocksize", Kind::BlockSize(|j, v| j.block_bytes = v), "length of a request [4k]"),
+    also("bs", "blocksize", Kind::BlockSize(|j, v| j.block_sizes = v), "length of a request [4k]"),
+    row("kb_base", Kind::Word(KB_BASES), "1000: k is 1000 and kib is 1024 [1024: the reverse]"),
+    row("rw_sequencer", Kind::Word(SEQUENCERS), "what follows a draw with rw=randread:8"),
     row("size", Kind::Extent(|j, v| j.size = Some(v)), "length of the region [all of the device]"),
     also(
         "io_size",
@@ -104,7 +118,7 @@ pub const OPTIONS: &[OptionRow] = &[
         Kind::Time(|j, v| j.runtime = (v > Nanos::ZERO).then_some(v)),
         "stop after so long",
     ),
-    row("time_based", Kind::Flag(|j, v| j.time_based = v), "go on until runtime is over"),
+    row("time_based", Kind::Switch(|j, v| j.time_based = v), "go on until runtime is over"),
     row("ramp_time", Kind::Time(|j, v| j.ramp = v), "measure only after so long [0]"),
     row(
         "rate_iops",
@@ -114,7 +128,7 @@ pub const OPTIONS: &[OptionRow] = &[
     row("rate_process", Kind::Word(PROCESSES), "spacing of the open loop [linear]"),
     row(
         "norandommap",
-        Kind::Flag(|j, v| j.revisit = v),
+        Kind::Switch(|j, v| j.revisit = v),
         "random addresses may repeat within a pass",
     ),
     row(
@@ -125,19 +139,19 @@ pub const OPTIONS: &[OptionRow] = &[
     row("randseed", Kind::Count(0, u64::MAX, |j, v| j.seed = v), "chooses the random addresses"),
     row(
         "refill_buffers",
-        Kind::Flag(|j, v| j.refill_buffers = v),
+        Kind::Switch(|j, v| j.refill_buffers = v),
         "new content for every write [0: one filling, reused]",
     ),
     also(
         "stonewall",
         "wait_for_previous",
-        Kind::Flag(|j, v| j.stonewall = v),
+        Kind::Switch(|j, v| j.stonewall = v),
         "start when all jobs before have ended",
     ),
-    row("new_group", Kind::Flag(|j, v| j.new_group = v), "begin a new group of results"),
+    row("new_group", Kind::Switch(|j, v| j.new_group = v), "begin a new group of results"),
     row(
         "group_reporting",
-        Kind::Flag(|j, v| j.group_reporting = v),
+        Kind::Switch(|j, v| j.group_reporting = v),
         "one result for the whole group",
     ),
     row(
@@ -186,8 +200,25 @@ pub const OPTIONS: &[OptionRow] = &[
         "",
     ),
     row("create_serialize", Kind::Noted("files are laid out one after the other"), ""),
+    row("threads", Kind::Noted("fio takes it and does nothing with it; numjobs is meant?"), ""),
+    row("disable_lat", Kind::Noted(MEASURED), ""),
+    row("disable_clat", Kind::Noted(MEASURED), ""),
+    row("disable_slat", Kind::Noted(MEASURED), ""),
+    also("disable_bw_measurement", "disable_bw", Kind::Noted(MEASURED), ""),
+    row("gtod_cpu", Kind::Noted("no processor is set aside to read the clock"), ""),
+    row("bwavgtime", Kind::Noted("rates are taken once a second"), ""),
+    row("iopsavgtime", Kind::Noted("rates are taken once a second"), ""),
+    row("cpus_allowed", Kind::Noted(PINNED), ""),
+    row("cpus_allowed_policy", Kind::Noted(PINNED), ""),
+    row("cpumask", Kind::Noted(PINNED), ""),
+    row("nice", Kind::Noted("all jobs run at the priority of the program"), ""),
+    row("prio", Kind::Noted("requests carry no priority"), ""),
+    row("prioclass", Kind::Noted("requests carry no priority"), ""),
     row("per_job_logs", Kind::Noted("there are no log files yet"), ""),
 ];
+
+const MEASURED: &str = "everything is measured, always";
+const PINNED: &str = "jobs are dealt to the cores that --cores says, and stay there";
 
 const PATTERNS: &[Word] = &[
     ("read", |j| j.pattern = pattern(false, true, false)),
@@ -197,6 +228,13 @@ const PATTERNS: &[Word] = &[
     ("rw", |j| j.pattern = pattern(false, true, true)),
     ("readwrite", |j| j.pattern = pattern(false, true, true)),
     ("randrw", |j| j.pattern = pattern(true, true, true)),
+];
+
+const KB_BASES: &[Word] = &[("1024", |j| j.kb_base = 1024), ("1000", |j| j.kb_base = 1000)];
+
+const SEQUENCERS: &[Word] = &[
+    ("sequential", |j| j.sequencer = Sequencer::Sequential),
+    ("identical", |j| j.sequencer = Sequencer::Identical),
 ];
 
 const ENGINES: &[Word] = &[
@@ -216,31 +254,6 @@ const PROCESSES: &[Word] = &[
     ("linear", |j| j.process = ArrivalProcess::Linear),
     ("poisson", |j| j.process = ArrivalProcess::Poisson),
 ];
-
-/// Options that fio 3.33 has and [`OPTIONS`] has not: refused by name, so that nobody looks for
-/// a misspelling.
-pub(crate) const NOT_BUILT: &str = "\
-allow_file_create allow_mounted_write allrandrepeat atomic ba block_error_percentiles bs_unaligned \
-bsrange bssplit buffer_compress_chunk buffer_compress_percentage buffer_pattern bwavgtime cgroup \
-clat_percentiles continue_on_error cpumask cpus_allowed cpus_allowed_policy create_fsync create_on_open \
-create_only dedupe_global dedupe_mode dedupe_percentage disable_bw_measurement disable_clat disable_lat \
-disable_slat disk_util do_verify end_fsync error_dump exec_postrun exec_prerun exit_what exitall \
-exitall_on_error fadvise_hint fdatasync file_append file_service_type filename_format filesize fill_device \
-flow flow_id fsync fsync_on_close gid gtod_cpu hipri hugepage-size ignore_error include io_submit_mode \
-iodepth_batch iodepth_batch_complete_max iodepth_batch_complete_min iodepth_low iopsavgtime ioscheduler \
-job_max_open_zones kb_base lat_percentiles latency_percentile latency_run latency_target latency_window \
-lockfile lockmem log_avg_msec log_compression log_hist_coarseness log_hist_msec log_max_value log_offset \
-log_prio log_unix_epoch max_latency max_open_zones merge_blktrace_file nice nrfiles numa_cpu_nodes \
-numa_mem_policy offset_align offset_increment opendir openfiles overwrite percentage_random \
-percentile_list pre_read prio prioclass profile random_distribution rate rate_cycle rate_ignore_thinktime \
-rate_iops_min rate_min read_iolog replay_redirect replay_scale rw_sequencer serialize_overlap \
-significant_figures slat_percentiles sqthread_poll startdelay stats steadystate steadystate_duration \
-steadystate_ramp_time sync sync_file_range thinktime thinktime_blocks thinktime_spin trim_backlog \
-trim_percentage uid uncached unified_rw_reporting unique_filename unit_base unlink unlink_each_loop verify \
-verify_async verify_backlog verify_backlog_batch verify_dump verify_fatal verify_interval verify_offset \
-verify_only verify_pattern verify_state_load verify_state_save wait_for write_barrier write_bw_log \
-write_hint write_hist_log write_iolog write_iops_log write_lat_log zero_buffers zonecapacity zonemode \
-zonerange zonesize zoneskip";
 
 const fn row(name: &'static str, kind: Kind, help: &'static str) -> OptionRow {
     OptionRow { name, alias: None, kind, help }
@@ -264,77 +277,170 @@ pub fn find(name: &str) -> Option<&'static OptionRow> {
     OPTIONS.iter().find(|row| row.name == name || row.alias == Some(name))
 }
 
-/// The name that the user may have meant, if one is near.
-pub(crate) fn nearest(name: &str) -> Option<&'static str> {
-    OPTIONS
-        .iter()
-        .flat_map(|row| [Some(row.name), row.alias])
-        .flatten()
-        .map(|known| (edits(name, known), known))
+/// The name that the user may have meant, if one is near. What works comes first.
+pub(crate) fn nearest(name: &str) -> Option<Near> {
+    let built = OPTIONS.iter().flat_map(|row| [Some(row.name), row.alias]).flatten();
+    let built = built.map(|known| (edits(name, known), false, known));
+    let known = known::names().map(|known| (edits(name, known), true, known));
+    built
+        .chain(known)
         .min()
         // A third of the letters wrong is still a misspelling; more is another word.
-        .filter(|&(edits, known)| edits * 3 <= known.len().max(name.len()))
-        .map(|(_, known)| known)
+        .filter(|&(edits, _, known)| edits * 3 <= known.len().max(name.len()))
+        .map(|(_, missing, known)| Near { name: known, supported: !missing })
 }
 
 impl OptionRow {
     /// Whether it may stand without a value.
     pub fn value_is_optional(&self) -> bool {
-        matches!(self.kind, Kind::Flag(_) | Kind::Noted(_))
+        matches!(self.kind, Kind::Switch(_) | Kind::Noted(_))
+    }
+
+    /// Where fio puts it among the options of a section, which it sorts: those that others
+    /// depend on come first, those that depend on others last.
+    pub(crate) fn turn(&self) -> i8 {
+        match self.name {
+            "kb_base" => -1,
+            "filename" | "filename_format" => 1,
+            _ => 0,
+        }
     }
 
     /// Reads the value and gives it to the job.
-    pub(crate) fn apply(&self, job: &mut Job, value: Option<&str>) -> Result<(), Expected> {
-        if let Kind::Flag(set) = self.kind {
-            set(job, quantity::flag(value).ok_or(Expected::Flag)?);
-            return Ok(());
+    pub(crate) fn apply(&self, job: &mut Job, value: Option<&str>) -> Result<(), Refusal> {
+        match (&self.kind, value) {
+            (Kind::Switch(set), None) => {
+                set(job, true);
+                return Ok(());
+            }
+            (Kind::Noted(_), _) => return Ok(()),
+            _ => {}
         }
-        if let Kind::Noted(_) = self.kind {
-            return Ok(());
-        }
-        let text = value.map(str::trim).filter(|text| !text.is_empty()).ok_or(Expected::Text)?;
+        let given = value.filter(|text| !text.trim().is_empty()).ok_or(Expected::Text)?;
+        let text = given.trim();
+        let base = job.kb_base;
         match self.kind {
-            Kind::Flag(_) | Kind::Noted(_) => unreachable!("dealt with above"),
+            Kind::Noted(_) => unreachable!("dealt with above"),
+            Kind::Switch(set) | Kind::Flag(set) => {
+                set(job, quantity::flag(text).ok_or(Expected::Flag)?);
+            }
             Kind::Text(set) => set(job, text),
             Kind::Count(min, max, set) => {
-                let count = quantity::bytes(text).filter(|n| (min..=max).contains(n));
+                check_blank(given)?;
+                let count = quantity::bytes(text, base).filter(|n| (min..=max).contains(n));
                 set(job, count.ok_or(Expected::Count { min, max })?);
             }
-            Kind::Extent(set) => set(job, quantity::extent(text).ok_or(Expected::Extent)?),
-            Kind::Time(set) => set(job, quantity::time(text).ok_or(Expected::Time)?),
-            Kind::BlockSize(set) => set(job, one_block_size(text)?),
-            Kind::Rates(set) => set(job, rates(text).ok_or(Expected::Rates)?),
-            Kind::Word(words) => {
-                let found = words.iter().find(|(word, _)| *word == text);
-                let known = || Expected::OneOf(words.iter().map(|(word, _)| *word).collect());
-                found.ok_or_else(known)?.1(job);
+            Kind::Extent(set) => {
+                check_blank(given)?;
+                set(job, quantity::extent(text, base).ok_or(Expected::Extent)?);
+            }
+            Kind::Time(set) => {
+                check_blank(given)?;
+                set(job, quantity::time(text).ok_or(Expected::Time)?);
+            }
+            Kind::BlockSize(set) => {
+                check_blank(given)?;
+                set(job, block_sizes(text, base)?);
+            }
+            Kind::Rates(set) => {
+                check_blank(given)?;
+                set(job, rates(text, base).ok_or(Expected::Rates)?);
+            }
+            // As in fio, a blank belongs to the word, and so no word is found.
+            Kind::Word(words) => self.word(words, given, Expected::OneOf)?(job),
+            Kind::Pattern(words) => {
+                let (word, step) = match given.split_once(':') {
+                    Some((word, step)) => (word, Some(step)),
+                    None => (given, None),
+                };
+                self.word(words, word, Expected::Pattern)?(job);
+                (job.run, job.skip_bytes) = (1, 0);
+                let expected = || Expected::Pattern(words.iter().map(|(word, _)| *word).collect());
+                match step {
+                    None => {}
+                    Some(step) if job.pattern.random => {
+                        // 0 is as good as 1 to fio.
+                        job.run = step.trim().parse::<u64>().map_err(|_| expected())?.max(1);
+                    }
+                    Some(step) => {
+                        job.skip_bytes = quantity::skip(step, base).ok_or_else(expected)?;
+                    }
+                }
             }
         }
         Ok(())
     }
-}
 
-fn one_block_size(text: &str) -> Result<u64, Expected> {
-    let mut sizes = text.split(',').filter(|part| !part.trim().is_empty()).map(quantity::bytes);
-    let first = sizes.next().flatten().filter(|&bytes| bytes > 0).ok_or(Expected::Bytes)?;
-    // The whole request must fit the 32 bits of a device's limit.
-    if first > 1 << 30 {
-        return Err(Expected::Bytes);
+    fn word(
+        &self,
+        words: &'static [Word],
+        text: &str,
+        expected: fn(Vec<&'static str>) -> Expected,
+    ) -> Result<fn(&mut Job), Refusal> {
+        if let Some((_, set)) = words.iter().find(|(word, _)| *word == text) {
+            return Ok(*set);
+        }
+        let expected = expected(words.iter().map(|(word, _)| *word).collect());
+        Err(match known::is_known_word(self.name, text) {
+            true => Refusal::NotSupported(expected),
+            false => Refusal::Bad(expected),
+        })
     }
-    sizes.all(|size| size == Some(first)).then_some(first).ok_or(Expected::OneBlockSize)
 }
 
-fn rates(text: &str) -> Option<[Option<u64>; 2]> {
-    let one = |part: &str| match part.trim() {
-        "" => Some(None),
-        number => quantity::bytes(number).map(|n| (n > 0).then_some(n)),
+/// Why a value is not taken.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Refusal {
+    /// It is no value of this option.
+    Bad(Expected),
+    /// It is one in fio only.
+    NotSupported(Expected),
+    /// fio would drop its unit.
+    Blank,
+}
+
+impl From<Expected> for Refusal {
+    fn from(expected: Expected) -> Refusal {
+        Refusal::Bad(expected)
+    }
+}
+
+/// fio skips a blank before a number, and then looks for the unit where the blank was.
+fn check_blank(given: &str) -> Result<(), Refusal> {
+    let text = given.trim();
+    let plain = text.bytes().all(|byte| byte.is_ascii_digit());
+    if given.starts_with(char::is_whitespace) && !plain { Err(Refusal::Blank) } else { Ok(()) }
+}
+
+fn block_sizes(text: &str, kb_base: u64) -> Result<[u64; 3], Expected> {
+    // The whole request must fit the 32 bits of a device's limit.
+    let one = |part: &str| match part {
+        "" => Ok(None),
+        size => {
+            let bytes = quantity::bytes(size, kb_base).filter(|n| (1..=1 << 30).contains(n));
+            bytes.map(Some).ok_or(Expected::Bytes)
+        }
     };
-    let mut parts = text.split(',');
-    let read = one(parts.next()?)?;
+    let parts = list::directions(text).ok_or(Expected::Bytes)?;
+    let first = one(parts[0])?;
+    let read = first.unwrap_or(4096);
+    // What is not given is as what was given before it.
+    let write = parts.get(1).map_or(Ok(None), |part| one(part))?.unwrap_or(read);
+    let trim = parts.get(2).map_or(Ok(None), |part| one(part))?.unwrap_or(write);
+    Ok([read, write, trim])
+}
+
+fn rates(text: &str, kb_base: u64) -> Option<[Option<u64>; 2]> {
+    let one = |part: &str| match part {
+        "" => Some(None),
+        number => quantity::bytes(number, kb_base).map(|n| (n > 0).then_some(n)),
+    };
+    let parts = list::directions(text)?;
+    let read = one(parts[0])?;
     // One number holds for both directions, as in fio.
-    let write = parts.next().map_or(Some(read), one)?;
+    let write = parts.get(1).map_or(Some(read), |part| one(part))?;
     // A third, for trims, may be there and empty.
-    parts.all(|part| part.trim().is_empty()).then_some([read, write])
+    parts.get(2).is_none_or(|part| part.is_empty()).then_some([read, write])
 }
 
 /// Levenshtein's distance with adjacent swaps counted as one.
@@ -364,27 +470,30 @@ mod tests {
     fn names_are_unique_and_not_also_refused() {
         let mut names: Vec<&str> =
             OPTIONS.iter().flat_map(|row| [Some(row.name), row.alias]).flatten().collect();
-        names.extend(NOT_BUILT.split_whitespace());
-        let count = names.len();
+        names.extend(known::names());
         names.sort_unstable();
-        names.dedup();
-        assert_eq!(names.len(), count);
+        let twice: Vec<&str> = names.windows(2).filter(|w| w[0] == w[1]).map(|w| w[0]).collect();
+        assert!(twice.is_empty(), "{twice:?}");
     }
 
     #[test]
     fn a_misspelling_finds_its_option_and_another_word_does_not() {
+        let near = |wrong| nearest(wrong).map(|near| (near.name, near.supported));
         let cases =
             [("iodpeth", "iodepth"), ("randrepat", "randrepeat"), ("block_size", "blocksize")];
         for (wrong, right) in cases {
-            assert_eq!(nearest(wrong), Some(right));
+            assert_eq!(near(wrong).map(|(name, _)| name), Some(right));
         }
-        assert_eq!(nearest("frobnicate"), None);
+        assert_eq!(near("verfiy"), Some(("verify", false)));
+        assert_eq!(near("frobnicate"), None);
     }
 
     #[test]
     fn rates_are_per_direction() {
+        let rates = |text| rates(text, 1024);
         assert_eq!(rates("100"), Some([Some(100), Some(100)]));
         assert_eq!(rates("100,50"), Some([Some(100), Some(50)]));
+        assert_eq!(rates("100:50"), Some([Some(100), Some(50)]));
         assert_eq!(rates(",50"), Some([None, Some(50)]));
         assert_eq!(rates("1k,"), Some([Some(1024), None]));
         assert_eq!(rates("1,2,3"), None);
@@ -392,10 +501,52 @@ mod tests {
     }
 
     #[test]
-    fn block_sizes_must_agree() {
-        assert_eq!(one_block_size("4k,4k,4096"), Ok(4096));
-        assert_eq!(one_block_size("4k,8k"), Err(Expected::OneBlockSize));
-        assert_eq!(one_block_size("0"), Err(Expected::Bytes));
-        assert_eq!(one_block_size("2g"), Err(Expected::Bytes));
+    fn block_sizes_are_per_direction() {
+        let sizes = |text| block_sizes(text, 1024);
+        assert_eq!(sizes("4k"), Ok([4096; 3]));
+        assert_eq!(sizes("4k,8k"), Ok([4096, 8192, 8192]));
+        assert_eq!(sizes("4k-8k"), Ok([4096, 8192, 8192]), "no range, but a list, as in fio");
+        assert_eq!(sizes("1k,2k,4k"), Ok([1024, 2048, 4096]));
+        assert_eq!(sizes(",8k"), Ok([4096, 8192, 8192]));
+        for bad in ["0", "2g", "4k,x", "1,2,3,4"] {
+            assert_eq!(sizes(bad), Err(Expected::Bytes), "{bad}");
+        }
+    }
+
+    fn apply(option: &str, value: Option<&str>) -> Result<Job, Refusal> {
+        let mut job = Job::new("j");
+        find(option).unwrap().apply(&mut job, value).map(|()| job)
+    }
+
+    #[test]
+    fn a_pattern_has_a_skip_or_a_run() {
+        let step =
+            |value| apply("rw", Some(value)).map(|j| (j.pattern.word(), j.run, j.skip_bytes));
+        assert_eq!(step("randrw:8"), Ok(("randrw", 8, 0)));
+        assert_eq!(step("randread:0"), Ok(("randread", 1, 0)));
+        assert_eq!(step("write:-4k"), Ok(("write", 1, -4096)));
+        assert_eq!(step("read:4kib"), Ok(("read", 1, 4000)));
+        for bad in ["randread:x", "randread:4k", "read:x", "read:", "rand", "READ", " read"] {
+            assert!(matches!(step(bad), Err(Refusal::Bad(Expected::Pattern(_)))), "{bad}");
+        }
+        assert!(matches!(step("trim:8"), Err(Refusal::NotSupported(_))));
+    }
+
+    #[test]
+    fn a_switch_may_stand_alone_and_a_flag_may_not() {
+        assert!(apply("time_based", None).unwrap().time_based);
+        assert!(!apply("time_based", Some("0")).unwrap().time_based);
+        assert!(apply("direct", Some("1")).unwrap().direct);
+        assert_eq!(apply("direct", None).unwrap_err(), Refusal::Bad(Expected::Text));
+        assert_eq!(apply("direct", Some("true")).unwrap_err(), Refusal::Bad(Expected::Flag));
+    }
+
+    #[test]
+    fn a_blank_costs_the_unit() {
+        assert_eq!(apply("iodepth", Some(" 8")).unwrap().depth, 8);
+        for option in ["bs", "size", "runtime", "iodepth"] {
+            assert_eq!(apply(option, Some(" 4m")).unwrap_err(), Refusal::Blank, "{option}");
+        }
+        assert_eq!(apply("filename", Some(" x")).unwrap().filenames, ["x"]);
     }
 }

@@ -1,139 +1,16 @@
-//! From arguments and job files to jobs.
+//! From sections to jobs.
 //!
 //! What must always hold: every error and every message says where its cause stands, as file
 //! and line or as the flag; an option is applied, noted or refused, never dropped. Defaults
-//! come first, then what is global, then the section's own, in the order of writing.
+//! come first, then what is global, then the section's own, in the order of writing, as fio
+//! sorts it within a section of a file.
 
-use core::fmt;
-use std::sync::Arc;
-
-use crate::option::{self, Kind, OptionRow};
+use crate::environment::Environment;
+use crate::error::{Message, ParseCause, ParseError, Place};
+use crate::jobfile::{Section, Setting};
+use crate::option::{self, Kind, OptionRow, Refusal};
 use crate::quantity::{self, Expected};
-use crate::{Job, jobfile};
-
-/// Where values of `${NAME}` come from: the environment of the process, or a test's.
-pub type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
-
-/// Where an option stands.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Place {
-    /// In a job file.
-    File {
-        /// As the user named it.
-        file: Arc<str>,
-        /// Counted from 1; 0 is the file as a whole.
-        line: u32,
-    },
-    /// On the command line.
-    Flag {
-        /// The argument as it was given.
-        argument: Arc<str>,
-    },
-}
-
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Place::File { file, line: 0 } => write!(f, "{file}"),
-            Place::File { file, line } => write!(f, "{file}:{line}"),
-            Place::Flag { argument } => write!(f, "{argument}"),
-        }
-    }
-}
-
-/// What could not be understood, and where it stands. Nothing was run.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("{place}: {cause}")]
-pub struct ParseError {
-    /// Where.
-    pub place: Place,
-    /// What.
-    pub cause: ParseCause,
-}
-
-impl ParseError {
-    /// `cause` stands at `place`.
-    pub(crate) fn new(place: Place, cause: ParseCause) -> ParseError {
-        ParseError { place, cause }
-    }
-}
-
-/// What could not be understood.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum ParseCause {
-    /// No such option.
-    #[error("unknown option {name:?}{}", near.map_or(String::new(), |n| format!(": did you mean {n}?")))]
-    UnknownOption {
-        /// As written.
-        name: String,
-        /// What may have been meant.
-        near: Option<&'static str>,
-    },
-    /// An option of fio's that is not built here.
-    #[error("the option {name:?} of fio is not supported")]
-    NotSupported {
-        /// As written.
-        name: String,
-    },
-    /// A value that the option does not take.
-    #[error("{option}={value} is not understood: {expected} is expected")]
-    BadValue {
-        /// The option's name.
-        option: &'static str,
-        /// As written; empty if there was none.
-        value: String,
-        /// What it takes.
-        expected: Expected,
-    },
-    /// An option of a job file that stands in no section.
-    #[error("an option before the first [section]")]
-    NoSection,
-    /// A line that begins a section and does not end it.
-    #[error("a section begins with [name]")]
-    BadSection,
-    /// `${` without its end.
-    #[error("${{ without its }}")]
-    OpenVariable,
-    /// A variable that the environment has not.
-    #[error("the environment has no {name}")]
-    UndefinedVariable {
-        /// Its name.
-        name: String,
-    },
-    /// A file that can't be read.
-    #[error("can't read the job file: {}", std::io::Error::from(*kind))]
-    Unreadable {
-        /// As the system said.
-        kind: std::io::ErrorKind,
-    },
-    /// A file, or a command line, without any job.
-    #[error("there is no job in it")]
-    NoJob,
-    /// `time_based` without an end.
-    #[error("time_based needs a runtime")]
-    Endless,
-    /// fio's short flags have no meaning here.
-    #[error("a single dash begins no option here: write --{name}")]
-    SingleDash {
-        /// Without the dash.
-        name: String,
-    },
-}
-
-/// Something accepted that the user should know of.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Message {
-    /// Where its cause stands.
-    pub place: Place,
-    /// A sentence for people.
-    pub text: String,
-}
-
-impl fmt::Display for Message {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.place, self.text)
-    }
-}
+use crate::{Job, Script, known};
 
 /// Jobs, and what is to be said about how they were read.
 #[derive(Clone, Debug, Default)]
@@ -146,103 +23,64 @@ pub struct Parsed {
     pub messages: Vec<Message>,
 }
 
-pub(crate) struct Section {
-    pub(crate) name: String,
-    pub(crate) settings: Vec<Setting>,
-}
-
-#[derive(Clone)]
-pub(crate) struct Setting {
-    pub(crate) name: String,
-    pub(crate) value: Option<String>,
-    pub(crate) place: Place,
-}
-
-/// What a command line without `--name` calls its job.
-const UNNAMED: &str = "bench";
-
 impl Parsed {
-    /// Reads a command line in fio's manner: flags `--option=value` or `--option value`, each
-    /// `--name` beginning a job, what stands before the first being global; anything that does
-    /// not begin with a dash is a job file. Between the jobs of several files is a stonewall.
+    /// Reads a command line and its job files; see [`Script::from_arguments`].
     pub fn from_arguments(
         arguments: &[String],
-        environment: Environment<'_>,
+        environment: &Environment<'_>,
     ) -> Result<Parsed, ParseError> {
-        let (mut sections, files) = cut_arguments(arguments)?;
-        let only_global = sections.len() == 1;
-        if only_global && files.is_empty() {
-            // They are the job's own: there is no other.
-            sections[0].name = UNNAMED.to_owned();
-        }
-        let mut parsed = Parsed::default();
-        let mut global = Vec::new();
-        parsed.resolve(sections, &mut global)?;
-        for (index, path) in files.iter().enumerate() {
-            let file: Arc<str> = path.as_str().into();
-            let text = std::fs::read_to_string(path).map_err(|error| {
-                let place = Place::File { file: Arc::clone(&file), line: 0 };
-                ParseError::new(place, ParseCause::Unreadable { kind: error.kind() })
-            })?;
-            let first = parsed.jobs.len();
-            parsed.add_file(&file, &text, environment, &mut global.clone())?;
-            if index > 0 {
-                parsed.jobs[first].stonewall = true;
-            }
-        }
-        Ok(parsed)
+        Parsed::from_script(&Script::from_arguments(arguments, environment)?)
     }
 
     /// Reads the text of a job file; `file` is what messages call it.
     pub fn from_text(
         file: &str,
         text: &str,
-        environment: Environment<'_>,
+        environment: &Environment<'_>,
     ) -> Result<Parsed, ParseError> {
-        let mut parsed = Parsed::default();
-        parsed.add_file(&file.into(), text, environment, &mut Vec::new())?;
-        Ok(parsed)
+        Parsed::from_script(&Script::from_text(file, text, environment)?)
     }
 
-    fn add_file(
-        &mut self,
-        file: &Arc<str>,
-        text: &str,
-        environment: Environment<'_>,
-        global: &mut Vec<Setting>,
-    ) -> Result<(), ParseError> {
-        let before = self.jobs.len();
-        self.resolve(jobfile::sections(file, text, environment)?, global)?;
-        if self.jobs.len() == before {
-            let place = Place::File { file: Arc::clone(file), line: 0 };
-            return Err(ParseError::new(place, ParseCause::NoJob));
+    /// Reads what was cut. Between the jobs of several files is a stonewall.
+    pub fn from_script(script: &Script) -> Result<Parsed, ParseError> {
+        let mut parsed = Parsed { messages: script.messages.clone(), ..Parsed::default() };
+        let mut global = Vec::new();
+        parsed.resolve(&script.flags, &mut global)?;
+        for (index, sections) in script.files.iter().enumerate() {
+            let first = parsed.jobs.len();
+            parsed.resolve(sections, &mut global)?;
+            // The next file begins with the defaults, whatever stood on the command line.
+            global.clear();
+            if let Some(job) = parsed.jobs.get_mut(first).filter(|_| index > 0) {
+                job.stonewall = true;
+            }
         }
-        Ok(())
+        if parsed.jobs.is_empty() {
+            return Err(ParseError::new(script.last.clone(), ParseCause::NoJob));
+        }
+        Ok(parsed)
     }
 
     /// Turns sections into jobs. `global` is what holds so far, and grows.
     fn resolve(
         &mut self,
-        sections: Vec<Section>,
+        sections: &[Section],
         global: &mut Vec<Setting>,
     ) -> Result<(), ParseError> {
         for section in sections {
-            if section.name.starts_with("global") {
-                for setting in section.settings {
+            if section.is_global() {
+                let mut sample = Job::new("");
+                self.apply_silently(&mut sample, global)?;
+                for setting in &section.settings {
                     // Read once for its errors and notes, whether or not a job follows.
-                    self.apply(&mut Job::new(""), &setting)?;
-                    self.global.push(as_written(&setting));
-                    global.push(setting);
+                    self.apply(&mut sample, setting)?;
+                    self.global.push(as_written(setting));
+                    global.push(setting.clone());
                 }
                 continue;
             }
             let mut job = Job::new(&section.name);
-            for setting in global.iter() {
-                // Its notes were taken when it was read.
-                let noted = self.messages.len();
-                self.apply(&mut job, setting)?;
-                self.messages.truncate(noted);
-            }
+            self.apply_silently(&mut job, global)?;
             job.name.clone_from(&section.name);
             if section.settings.iter().any(|setting| setting.name == "filename") {
                 // A section's own files replace the global ones.
@@ -252,87 +90,93 @@ impl Parsed {
                 self.apply(&mut job, setting)?;
                 job.given.push(as_written(setting));
             }
-            if job.time_based && job.runtime.is_none() {
-                let place = job.places["time_based"].clone();
-                return Err(ParseError::new(place, ParseCause::Endless));
-            }
+            finish(&mut job)?;
             self.jobs.push(job);
         }
         Ok(())
+    }
+
+    /// Applies settings whose notes were taken when they were read.
+    fn apply_silently(&mut self, job: &mut Job, settings: &[Setting]) -> Result<(), ParseError> {
+        let noted = self.messages.len();
+        let outcome = settings.iter().try_for_each(|setting| self.apply(job, setting));
+        self.messages.truncate(noted);
+        outcome
     }
 
     fn apply(&mut self, job: &mut Job, setting: &Setting) -> Result<(), ParseError> {
         let Setting { name, value, place } = setting;
         let fail = |cause| Err(ParseError::new(place.clone(), cause));
         let Some(row) = option::find(name) else {
-            if option::NOT_BUILT.split_whitespace().any(|known| known == name) {
-                return fail(ParseCause::NotSupported { name: name.clone() });
-            }
-            return fail(ParseCause::UnknownOption {
-                name: name.clone(),
-                near: option::nearest(name),
+            return fail(match known::is_known(name) {
+                true => ParseCause::NotSupported { name: name.clone() },
+                false => {
+                    ParseCause::UnknownOption { name: name.clone(), near: option::nearest(name) }
+                }
             });
         };
-        if let Err(expected) = row.apply(job, value.as_deref()) {
+        if let Err(refusal) = row.apply(job, value.as_deref()) {
+            let option = row.name;
             let value = value.clone().unwrap_or_default();
-            return fail(ParseCause::BadValue { option: row.name, value, expected });
+            return fail(match refusal {
+                Refusal::Bad(expected) => ParseCause::BadValue { option, value, expected },
+                Refusal::NotSupported(expected) => {
+                    ParseCause::ValueNotSupported { option, value, expected }
+                }
+                Refusal::Blank => {
+                    ParseCause::BlankBeforeUnit { option, value: value.trim().to_owned() }
+                }
+            });
         }
         job.places.insert(row.name, place.clone());
-        self.note(row, value.as_deref(), place);
+        self.note(row, value.as_deref(), place, job.kb_base);
         Ok(())
     }
 
-    fn note(&mut self, row: &OptionRow, value: Option<&str>, place: &Place) {
+    fn note(&mut self, row: &OptionRow, value: Option<&str>, place: &Place, kb_base: u64) {
         let mut say = |text| self.messages.push(Message { place: place.clone(), text });
         if let Kind::Noted(why) = row.kind {
             say(format!("{} has no effect: {why}", row.name));
         }
-        if matches!(row.kind, Kind::Extent(_) | Kind::BlockSize(_))
+        let sized = matches!(
+            row.kind,
+            Kind::Extent(_)
+                | Kind::BlockSize(_)
+                | Kind::Count(..)
+                | Kind::Rates(_)
+                | Kind::Pattern(_)
+        );
+        if sized
+            && kb_base == quantity::KB_BASE
             && let Some(value) = value.filter(|value| quantity::is_decimal_trap(value))
         {
+            let value = value.trim();
             say(format!("{}={value} counts in thousands, as in fio: kib is 1000", row.name));
         }
     }
 }
 
-fn as_written(setting: &Setting) -> (String, String) {
-    let value = setting.value.clone().unwrap_or_else(|| "1".to_owned());
-    (setting.name.clone(), value)
+/// What only all options together say.
+fn finish(job: &mut Job) -> Result<(), ParseError> {
+    if job.time_based && job.runtime.is_none() {
+        return Err(ParseError::new(job.places["time_based"].clone(), ParseCause::Endless));
+    }
+    let [read, write, _] = job.block_sizes;
+    if job.pattern.reads && job.pattern.writes && read != write {
+        let cause = ParseCause::ValueNotSupported {
+            option: "bs",
+            value: format!("{read},{write}"),
+            expected: Expected::OneBlockSize,
+        };
+        return Err(ParseError::new(job.places["bs"].clone(), cause));
+    }
+    job.block_bytes = if job.pattern.reads { read } else { write };
+    Ok(())
 }
 
-/// Flags as sections, the first being what is global, and the job files.
-fn cut_arguments(arguments: &[String]) -> Result<(Vec<Section>, Vec<String>), ParseError> {
-    let mut sections = vec![Section { name: "global".to_owned(), settings: Vec::new() }];
-    let mut files = Vec::new();
-    let mut rest = arguments.iter().peekable();
-    while let Some(argument) = rest.next() {
-        let place = Place::Flag { argument: argument.as_str().into() };
-        let Some(flag) = argument.strip_prefix("--") else {
-            if let Some(name) = argument.strip_prefix('-') {
-                let cause = ParseCause::SingleDash { name: name.to_owned() };
-                return Err(ParseError::new(place, cause));
-            }
-            files.push(argument.clone());
-            continue;
-        };
-        let (name, value) = match flag.split_once('=') {
-            Some((name, value)) => (name, Some(value.to_owned())),
-            None => {
-                let wants_value = option::find(flag).is_some_and(|row| !row.value_is_optional());
-                let next = wants_value.then(|| rest.next_if(|next| !next.starts_with("--")));
-                (flag, next.flatten().cloned())
-            }
-        };
-        // fio takes dashes for underscores on the command line.
-        let name = name.replace('-', "_");
-        let setting = Setting { name, value, place };
-        if setting.name == "name" {
-            let name = setting.value.clone().unwrap_or_default();
-            sections.push(Section { name, settings: Vec::new() });
-        }
-        sections.last_mut().expect("the global one at least").settings.push(setting);
-    }
-    Ok((sections, files))
+fn as_written(setting: &Setting) -> (String, String) {
+    let value = setting.value.as_deref().map_or("1", str::trim);
+    (setting.name.clone(), value.to_owned())
 }
 
 #[cfg(test)]
@@ -341,20 +185,16 @@ mod tests {
     use crate::{Engine, Extent, Pattern};
     use isotherm_seam::Nanos;
 
-    fn empty(_: &str) -> Option<String> {
-        None
-    }
-
     fn flags(line: &str) -> Result<Parsed, ParseError> {
         let arguments: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
-        Parsed::from_arguments(&arguments, &empty)
+        Parsed::from_arguments(&arguments, &Environment::empty())
     }
 
     #[test]
     fn a_plain_job_file() {
         let text = "[global]\nioengine=libaio\nbs=8k\n[one]\nrw=randread\nsize=50%\niodepth=32\n\
                     [global2]\nruntime=10\n[two]\nrw=write\nbs=1m\nstonewall\ntime_based\n";
-        let parsed = Parsed::from_text("a.fio", text, &empty).unwrap();
+        let parsed = Parsed::from_text("a.fio", text, &Environment::empty()).unwrap();
         let [one, two] = &parsed.jobs[..] else { panic!("{parsed:?}") };
         assert_eq!((one.name.as_str(), one.block_bytes, one.depth), ("one", 8192, 32));
         assert_eq!(one.size, Some(Extent::Percent(50)));
@@ -398,19 +238,21 @@ mod tests {
         });
         let mut arguments = vec!["--iodepth=7".to_owned()];
         arguments.extend(paths);
-        let parsed = Parsed::from_arguments(&arguments, &empty);
+        let parsed = Parsed::from_arguments(&arguments, &Environment::empty());
         std::fs::remove_dir_all(&dir).unwrap();
-        let jobs = parsed.unwrap().jobs;
+        let parsed = parsed.unwrap();
+        assert!(parsed.messages[0].text.contains("the first job file only"));
         assert_eq!(
-            jobs.iter().map(|j| (j.depth, j.stonewall)).collect::<Vec<_>>(),
-            [(7, false), (7, true)]
+            parsed.jobs.iter().map(|j| (j.depth, j.stonewall)).collect::<Vec<_>>(),
+            [(7, false), (1, true)],
+            "options before the first --name hold for the first file"
         );
     }
 
     #[test]
     fn files_add_up_and_a_sections_own_replace_the_global_ones() {
         let text = "[global]\nfilename=g\n[a]\n[b]\nfilename=x\nfilename=y:z\n";
-        let jobs = Parsed::from_text("a.fio", text, &empty).unwrap().jobs;
+        let jobs = Parsed::from_text("a.fio", text, &Environment::empty()).unwrap().jobs;
         assert_eq!(jobs[0].filenames, ["g"]);
         assert_eq!(jobs[1].filenames, ["x", "y:z"]);
     }
@@ -418,7 +260,7 @@ mod tests {
     #[test]
     fn what_has_no_effect_is_said_once() {
         let text = "[global]\nthread\n[a]\nbs=4kib\n[b]\n";
-        let messages = Parsed::from_text("a.fio", text, &empty).unwrap().messages;
+        let messages = Parsed::from_text("a.fio", text, &Environment::empty()).unwrap().messages;
         let texts: Vec<String> = messages.iter().map(Message::to_string).collect();
         assert_eq!(texts.len(), 2, "{texts:?}");
         assert!(texts[0].starts_with("a.fio:2: thread has no effect"), "{texts:?}");
@@ -441,12 +283,27 @@ mod tests {
             ),
             ("[a]\nruntime=0\ntime_based=1\n", "a.fio:3: time_based needs a runtime"),
             ("[global]\nbs=4k\n", "a.fio: there is no job in it"),
+            (
+                "[a]\nverfiy=1\n",
+                "a.fio:2: unknown option \"verfiy\": did you mean verify? (an option of fio that is not supported)",
+            ),
+            (
+                "[a]\nbs= 4k\n",
+                "a.fio:2: after the blank, fio drops the unit of bs= 4k: write bs=4k",
+            ),
+            (
+                "[a]\nrw=randrw\nbs=4k,8k\n",
+                "a.fio:3: bs=4096,8192 of fio is not supported: one size for all directions, such as 4k is",
+            ),
+            ("[a]\ndirect\n", "a.fio:2: direct= is not understood: a value is expected"),
         ];
         for (text, expected) in cases {
-            let error = Parsed::from_text("a.fio", text, &empty).unwrap_err();
+            let error = Parsed::from_text("a.fio", text, &Environment::empty()).unwrap_err();
             assert_eq!(error.to_string(), expected);
         }
-        let error = Parsed::from_text("a.fio", "[a]\nrw=trim\n", &empty).unwrap_err().to_string();
+        let error = Parsed::from_text("a.fio", "[a]\nrw=trim\n", &Environment::empty())
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("one of read, write, randread"), "{error}");
         assert_eq!(
             flags("--iodpeth=3").unwrap_err().to_string(),
@@ -457,5 +314,47 @@ mod tests {
             "nowhere.fio: can't read the job file: entity not found"
         );
         assert!(flags("-rw=read").is_err());
+        let error = flags("--ioengine=rbd").unwrap_err().to_string();
+        assert!(
+            error.starts_with("--ioengine=rbd: ioengine=rbd of fio is not supported"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn the_base_of_a_section_counts_wherever_it_stands() {
+        let text = "[global]\nsize=1m\nkb_base=1000\n[a]\nbs=4kib\n[b]\nbs=4k\nkb_base=1024\n";
+        let parsed = Parsed::from_text("a.fio", text, &Environment::empty()).unwrap();
+        let sizes: Vec<u64> = parsed.jobs.iter().map(|job| job.block_bytes).collect();
+        assert_eq!(sizes, [4096, 4096]);
+        assert_eq!(parsed.jobs[1].size, Some(Extent::Bytes(1_000_000)));
+        assert!(parsed.messages.is_empty(), "no trap where kib is 1024: {:?}", parsed.messages);
+        // On a command line it counts for what follows only.
+        let jobs = flags("--bs=4k --size=4k --kb_base=1000 --size=4k").unwrap().jobs;
+        assert_eq!((jobs[0].block_bytes, jobs[0].size), (4096, Some(Extent::Bytes(4000))));
+    }
+
+    #[test]
+    fn the_block_size_is_that_of_the_direction() {
+        let size = |rw: &str| {
+            let text = format!("[a]\nbs=4k,8k\nrw={rw}\n");
+            Parsed::from_text("a.fio", &text, &Environment::empty()).unwrap().jobs[0].block_bytes
+        };
+        assert_eq!((size("randread"), size("write:-16k")), (4096, 8192));
+    }
+
+    #[test]
+    fn the_sections_name_gives_way_to_its_own_option_only() {
+        let text = "[global]\nname=g\n[a]\n[b]\nname=c\n";
+        let jobs = Parsed::from_text("a.fio", text, &Environment::empty()).unwrap().jobs;
+        assert_eq!((jobs[0].name.as_str(), jobs[1].name.as_str()), ("a", "c"));
+    }
+
+    #[test]
+    fn a_file_without_a_job_may_stand_beside_one_with() {
+        let script = Script::from_text("a.fio", "[a]\n", &Environment::empty());
+        let mut script = script.unwrap();
+        script.files.insert(0, Vec::new());
+        assert_eq!(Parsed::from_script(&script).unwrap().jobs.len(), 1);
     }
 }

@@ -147,6 +147,18 @@ impl ScannedDisk {
                     report.take(&walked);
                     recent.take(walked.records);
                 }
+                // An extent for the index needs no name: one that was opened behind the last
+                // checkpoint holds nothing that counts, but its zone takes no write at its start.
+                ExtentState::Free if self.medium.cut.zoned && !clean => {
+                    let written = written_blocks(&self.world, &self.medium, id).await?;
+                    if written > 0 {
+                        (row.state, row.stream) = (ExtentState::Sealed, Stream::Index);
+                        row.written = written;
+                        if written < self.medium.cut.extent_blocks {
+                            to_finish.push(id);
+                        }
+                    }
+                }
                 _ => {}
             }
         }

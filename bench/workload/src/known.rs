@@ -1,0 +1,110 @@
+//! Every option name that fio knows, built here or not.
+//!
+//! What must always hold: a name here is told apart from a misspelling, and no more: what works
+//! is in [`crate::OPTIONS`] only. A test asks an installed fio for its names and wants each
+//! found.
+
+/// Options of the core of fio 3.33 to 3.42 that [`crate::OPTIONS`] has not, aliases included.
+const CORE: &str = "\
+allow_file_create allow_mounted_write allrandrepeat apptag apptag_mask atomic ba block_error_percentiles \
+blockalign blocksize_range blocksize_unaligned bs_is_seq_rand bs_unaligned bsrange bssplit \
+buffer_compress_chunk buffer_compress_percentage buffer_pattern cgroup cgroup_nodelete cgroup_weight \
+clat_percentiles continue_on_error create_fsync create_on_open create_only dataplacement \
+dedupe_global dedupe_mode dedupe_percentage dedupe_working_set_percentage disk_util do_verify dp_scheme \
+end_fsync error_dump exec_postrun exec_prerun exit_what exitall exitall_on_error experimental_verify \
+fadvise_hint fdatasync fdp fdp_pli fdp_pli_select file_append file_service_type fileoffset filesize \
+fill_device fill_fs flow flow_id flow_sleep flow_watermark fsync fsync_on_close gid hugepage-size \
+ignore_error ignore_zone_limits io_submit_mode iodepth_batch iodepth_batch_complete \
+iodepth_batch_complete_max iodepth_batch_complete_min iodepth_batch_submit iodepth_low ioscheduler \
+ioscheduler_switch job_max_open_zones job_start_clock_id lat_percentiles latency_percentile latency_run \
+latency_target latency_window lockfile lockmem log_alternate_epoch log_alternate_epoch_clock_id \
+log_avg_msec log_compression log_compression_cpus log_entries log_hist_coarseness log_hist_msec \
+log_issue_time log_max_value log_offset log_prio log_store_compressed log_unix_epoch log_window_value \
+max_latency max_open_zones merge_blktrace_file merge_blktrace_iters merge_blktrace_scalars \
+nr_files nrfiles num_range numa_cpu_nodes numa_mem_policy offset_align offset_increment opendir \
+openfiles overwrite percentage_random percentile_list pre_read priohint profile \
+random_distribution rate rate_cycle rate_ignore_thinktime rate_iops_min rate_min ratecycle ratemin \
+read_beyond_wp read_iolog read_iolog_chunked recover_zbd_write_error replay_align replay_no_stall \
+replay_redirect replay_scale replay_skip replay_time_scale serialize_overlap \
+significant_figures slat_percentiles softrandommap spr_cs spr_num_regions spr_op sprandom ss ss_dur \
+ss_interval ss_ramp startdelay stats steadystate steadystate_check_interval \
+steadystate_duration steadystate_ramp_time sync sync_file_range thinkcycles thinktime thinktime_blocks \
+thinktime_blocks_type thinktime_iotime thinktime_spin trim_backlog trim_backlog_batch trim_percentage \
+trim_verify_zero uid unified_rw_reporting unique_filename unit_base unlink unlink_each_loop verify \
+verify_async verify_async_cpus verify_backlog verify_backlog_batch verify_dump verify_fatal \
+verify_header_seed verify_interval verify_offset verify_only verify_pattern verify_pattern_interval \
+verify_state_load verify_state_save verify_write_sequence wait_for write_barrier write_bw_log write_hint \
+write_hist_log write_iolog write_iops_log write_lat_log zero_buffers zone_reset_frequency \
+zone_reset_threshold zonecapacity zonemode zonerange zonesize zoneskip";
+
+/// Options that belong to one engine of fio or another.
+const ENGINE: &str = "\
+arguments bindname brick busy_poll chunk_size clientname \
+clustername cmd_type cmdprio cmdprio_bssplit cmdprio_class cmdprio_hint cmdprio_percentage conf cont \
+cpuchunks cpuload cpumode cuda_io deac direct_write_to_pmem donorname exit_on_io_done \
+force_async gpu_dev_id gpu_dev_ids grace_time hdfsdirectory hipri hipri_percentage hostname \
+http_host http_mode http_object_mode http_pass http_s3_key http_s3_keyid http_s3_region \
+http_s3_security_token http_s3_sse_customer_algorithm http_s3_sse_customer_key http_s3_storage_class \
+http_swift_auth_token http_user http_verbose https inplace interface libaio_vectored libblkio_driver libblkio_num_entries libblkio_path \
+libblkio_pre_connect_props libblkio_pre_start_props libblkio_queue_size libblkio_vectored \
+libblkio_wait_mode libblkio_write_zeroes_on_trim listen \
+md_per_io_size mss namenode nfs_url nodelay nowait object_class pi_act pi_chk pingpong plid_select plids \
+pool port program protocol rbdname readfua serverip single-instance single_instance skip_bad \
+sg_write_mode sqthread_poll sqthread_poll_cpu stat_type std_redirect stream_id svcl thp touch_objects \
+ttl uncached uri userspace_reap verb verify_mode volume \
+window_size write_mode writefua xnvme_admin xnvme_async xnvme_dev_nsid xnvme_dev_subnqn \
+xnvme_iovec xnvme_mem xnvme_sync";
+
+/// Engines of fio that are not built here.
+const ENGINES: &str = "\
+cpp_null cpuio dev-dax dfs e4defrag exec external falloc fileoperations filecreate filedelete filestat \
+ftruncate dircreate dirdelete dirstat gfapi gfapi_async guasi http ime_aio ime_psync ime_psyncv \
+io_uring_cmd libblkio libcufile libhdfs libiscsi libpmem librpma_apm_client librpma_apm_server \
+librpma_gpspm_client librpma_gpspm_server libzbc mmap mtd nbd net netsplice nfs pmemblk posix rados rbd \
+rdma sg solarisaio splice syslet-rw windowsaio xnvme";
+
+/// Directions of fio that are not built here.
+const PATTERNS: &str = "trim randtrim trimwrite randtrimwrite";
+
+/// Whether fio has an option of this name that is not built here.
+pub(crate) fn is_known(name: &str) -> bool {
+    names().any(|known| known == name)
+}
+
+/// Names of fio's options that are not built here.
+pub(crate) fn names() -> impl Iterator<Item = &'static str> {
+    CORE.split_whitespace().chain(ENGINE.split_whitespace())
+}
+
+/// Whether fio takes this word for the option, where it is not built here.
+pub(crate) fn is_known_word(option: &str, word: &str) -> bool {
+    let words = match option {
+        "ioengine" => ENGINES,
+        "rw" => PATTERNS,
+        _ => return false,
+    };
+    // `external:/path/to/engine.so`, `rw=trim:8`.
+    let word = word.split(':').next().unwrap_or(word);
+    words.split_whitespace().any(|known| known == word)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique() {
+        let mut all: Vec<&str> = names().collect();
+        let count = all.len();
+        all.sort_unstable();
+        all.dedup();
+        assert_eq!(all.len(), count);
+        assert!(is_known("verify") && is_known("http_host") && !is_known("iodpeth"));
+    }
+
+    #[test]
+    fn words_belong_to_their_option() {
+        assert!(is_known_word("ioengine", "external:/a.so") && is_known_word("rw", "trim:8"));
+        assert!(!is_known_word("rw", "rbd") && !is_known_word("ioengine", "rdb"));
+    }
+}
