@@ -266,7 +266,22 @@ impl Plan {
                 What::Run { ops, .. } => ops.len(),
                 _ => 1,
             };
+            let harmed = match &what {
+                What::Harm(Harm::Record { key, .. } | Harm::Misdirect { key }) => Some(*key),
+                _ => None,
+            };
             steps.push(Step { number, what });
+            // Damage is found by who reads it.
+            if let Some(key) = harmed
+                && draws.happens(0.6)
+            {
+                let at = draws.below(3_000) as u32;
+                let len = 1 + draws.below(2_000) as u32;
+                let reads = vec![Op::Range { key, at, len }, Op::Range { key, at: 0, len: 1 }];
+                ops += reads.len();
+                let what = What::Run { ops: reads, cut: None };
+                steps.push(Step { number: number + 1, what });
+            }
         }
         Plan { seed, setup, steps }
     }

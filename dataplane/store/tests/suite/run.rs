@@ -286,12 +286,14 @@ async fn delete(shared: Rc<Shared>, store: Store, number: u8, hold: bool) {
 async fn get(shared: Rc<Shared>, store: Store, get: Get, decides: bool) {
     let key = get.key;
     let since = shared.model.watch(key);
+    // A put that is acknowledged meanwhile does not help a get that began before.
+    let might_fail = shared.may_fail(&key);
     let answer = store.get(get.clone()).await;
     if let Err(error) = &answer
         && is_trouble(error)
     {
         shared.marks.borrow_mut().damaged += 1;
-        if !shared.may_fail(&key) {
+        if !might_fail && !shared.may_fail(&key) {
             shared.fail(format!("{key}: a get answered {error}, and nothing was harmed"));
         }
         return;
@@ -321,6 +323,7 @@ async fn get(shared: Rc<Shared>, store: Store, get: Get, decides: bool) {
 async fn stat(shared: Rc<Shared>, store: Store, number: u8) {
     let key = key(number);
     let since = shared.model.watch(key);
+    let might_fail = shared.may_fail(&key);
     let answer = store.stat(key).await;
     let fit = |state: &State| match (state, &answer) {
         (State::Live(payload), Ok(identity)) => {
@@ -335,7 +338,7 @@ async fn stat(shared: Rc<Shared>, store: Store, number: u8) {
     };
     match &answer {
         Err(error) if is_trouble(error) => {
-            if !shared.may_fail(&key) {
+            if !might_fail && !shared.may_fail(&key) {
                 shared.fail(format!("{key}: stat answered {error}, and nothing was harmed"));
             }
             return;
