@@ -347,12 +347,21 @@ fn region(job: &Job, device: &dyn BlockDevice, seat: &Seat) -> Result<AddressPla
     if job.pattern.writes && geometry.zones.is_some() {
         return fail("filename", SetupCause::Zoned { disk });
     }
+    let skip_bytes = job.skip_bytes.unsigned_abs();
+    if skip_bytes > 0 && !block.divides(skip_bytes) {
+        let bytes = skip_bytes;
+        let cause = SetupCause::Unaligned { what: "rw", bytes, block: block.bytes(), disk };
+        return fail("rw", cause);
+    }
     Ok(AddressPlan {
         first: block.lba_of(start),
         io_blocks: block.blocks_in(io_bytes),
         ios: bytes / io_bytes,
         random: job.pattern.random,
         revisit: job.revisit,
+        skip_blocks: block.blocks_in(skip_bytes) as i64 * job.skip_bytes.signum(),
+        run: job.run,
+        sequencer: job.sequencer,
         seed: seat.seed,
     })
 }

@@ -30,7 +30,7 @@ pub(crate) fn targets(
     } else if job.filenames.is_empty() {
         // As fio names the file of a job that names none.
         let sized = matches!(job.size, Some(Extent::Bytes(_)));
-        let name = format!("{}.{copy}.{disk}", job.name.replace('/', "_"));
+        let name = job.own_file(copy, disk);
         if !sized {
             return Err(SetupCause::NoTarget);
         }

@@ -5,11 +5,12 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
 use isotherm_load::{Report, Setup, SetupError, TimeSource, run};
-use isotherm_workload::{Direction, Parsed};
+use isotherm_workload::{Direction, Environment, Parsed};
 use serde_json::Value;
 
 fn go(text: &str, setup: &Setup) -> Result<Report, SetupError> {
-    let parsed = Parsed::from_text("t.fio", text, &|_| None).expect("a job that parses");
+    let parsed =
+        Parsed::from_text("t.fio", text, &Environment::empty()).expect("a job that parses");
     run(&parsed, setup, &AtomicBool::new(false), &mut |_| {})
 }
 
@@ -359,7 +360,7 @@ fn a_device_that_disappears_leaves_what_was_measured() {
 #[test]
 fn a_run_that_is_stopped_reports_what_ran() {
     let parsed = "[a]\nfilename=null:1T\nrw=randread\ntime_based\nruntime=1h\n";
-    let parsed = Parsed::from_text("t.fio", parsed, &|_| None).unwrap();
+    let parsed = Parsed::from_text("t.fio", parsed, &Environment::empty()).unwrap();
     let report = run(&parsed, &Setup::default(), &AtomicBool::new(true), &mut |_| {}).unwrap();
     assert!(report.interrupted && reads(&report, 0) > 0);
     assert!(report.to_string().contains("stopped before its end"));

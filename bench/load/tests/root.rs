@@ -7,7 +7,7 @@ use std::process::Command;
 use std::sync::atomic::AtomicBool;
 
 use isotherm_load::{Report, Setup, SetupError, run};
-use isotherm_workload::{Direction, Parsed};
+use isotherm_workload::{Direction, Environment, Parsed};
 
 const BYTES: u64 = 8 << 20;
 
@@ -58,7 +58,7 @@ fn command(command: &mut Command) -> Option<String> {
 
 fn go(options: &str, device: &Path, destroy: &[&str]) -> Result<Report, SetupError> {
     let text = format!("[a]\nfilename={}\n{options}", device.display());
-    let parsed = Parsed::from_text("t.fio", &text, &|_| None).unwrap();
+    let parsed = Parsed::from_text("t.fio", &text, &Environment::empty()).unwrap();
     let destroy = destroy.iter().map(|name| (*name).to_owned()).collect();
     let setup = Setup { destroy, ..Setup::default() };
     run(&parsed, &setup, &AtomicBool::new(false), &mut |_| {})

@@ -91,7 +91,8 @@ impl Script {
     }
 
     /// Leaves only the sections of job files that are named so, and the global ones. A name that
-    /// none has is an error.
+    /// none has is an error. fio 3.33 forgets the names after the first file and runs all of the
+    /// others; here they hold for every file, as nobody wants a job that he has left out.
     pub fn keep(&mut self, names: &[String]) -> Result<(), ParseError> {
         for name in names {
             if !self.files.iter().flatten().any(|section| section.name == *name) {

@@ -175,13 +175,13 @@ fn several_files_and_sections_are_those_of_fio() {
     let Some(fio) = Fio::new("files") else { return };
     let environment = environment(&fio);
     let a = fio.write("a.fio", "[global]\nbs=1k\n[a]\nrw=read\n[ab]\n[global2]\nbs=2k\n");
-    let b = fio.write("b.fio", "[b]\nrw=write\n[a]\n");
+    let b = fio.write("b.fio", "[c]\nbs=1k\n[b]\nrw=write\n");
     let cases: [(&[&str], &[&str]); 5] = [
         (&[&a], &[]),
         (&[&a, &b], &[]),
         (&["--bs=8k", &a, &b], &[]),
         (&[&a], &["a"]),
-        (&[&a, &b], &["b", "ab"]),
+        (&[&b], &["b", "c"]),
     ];
     for (arguments, keep) in cases {
         let flags: Vec<String> = keep.iter().map(|name| format!("--section={name}")).collect();

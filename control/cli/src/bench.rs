@@ -12,7 +12,9 @@ use anyhow::{Context, bail};
 use isotherm_host::OsEntropy;
 use isotherm_load::{Report, Setup, Sight, TimeSource};
 use isotherm_seam::{Domain, Entropy};
-use isotherm_workload::{Kind, OPTIONS, Parsed};
+use isotherm_workload::{Environment, Kind, OPTIONS, Parsed, Script};
+
+use crate::machine;
 
 /// Measures disks under a workload, as fio does.
 #[derive(clap::Args)]
@@ -43,6 +45,9 @@ struct Line {
     /// Not told: whatever the terminal says.
     progress: Option<bool>,
     parse_only: bool,
+    show: bool,
+    /// Of job files; all if there are none.
+    sections: Vec<String>,
     help: bool,
     /// Options of jobs, and job files.
     rest: Vec<String>,
@@ -159,6 +164,24 @@ const FLAGS: &[Flag] = &[
         },
     },
     Flag {
+        name: "showcmd",
+        value: "",
+        help: "write the job files as command lines of fio, run nothing",
+        set: |line, _| {
+            line.show = true;
+            Some(())
+        },
+    },
+    Flag {
+        name: "section",
+        value: "NAME",
+        help: "of the job files, only the section NAME, and what is global; may be repeated",
+        set: |line, value| {
+            line.sections.push(value.to_owned());
+            Some(())
+        },
+    },
+    Flag {
         name: "eta",
         value: "auto|always|never",
         help: "a line of progress on standard error [auto: if it is a terminal]",
@@ -191,8 +214,15 @@ impl BenchCommand {
             print!("{}", long_help());
             return Ok(if line.help { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
-        let parsed = Parsed::from_arguments(&line.rest, &|name| std::env::var(name).ok())?;
-        if line.parse_only {
+        let environment =
+            Environment { variable: &|name| std::env::var(name).ok(), machine: machine::read()? };
+        let mut script = Script::from_arguments(&line.rest, &environment)?;
+        script.keep(&line.sections)?;
+        let parsed = Parsed::from_script(&script)?;
+        if line.parse_only || line.show {
+            if line.show {
+                script.command_lines().iter().for_each(|command| println!("{command}"));
+            }
             parsed.messages.iter().for_each(|message| eprintln!("{message}"));
             return Ok(ExitCode::SUCCESS);
         }
@@ -233,6 +263,8 @@ impl Line {
             output: None,
             progress: None,
             parse_only: false,
+            show: false,
+            sections: Vec::new(),
             help: false,
             rest: Vec::new(),
         };
@@ -333,7 +365,7 @@ fn long_help() -> String {
             None => row.name.to_owned(),
         };
         text.push_str(&format!("  {names:<30} {}\n", row.help));
-        if let Kind::Word(words) = row.kind {
+        if let Kind::Word(words) | Kind::Pattern(words) = row.kind {
             let words: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
             text.push_str(&format!("  {:<30} one of {}\n", "", words.join(" ")));
         }
@@ -381,6 +413,12 @@ mod tests {
         assert_eq!(line.setup.destroy, ["a", "b"]);
         assert_eq!(line.rest, ["--rw=randread", "--bs", "4k", "x.fio"]);
         assert_eq!(line.setup.seed, 7);
+        let line = read("--showcmd --section=a --section b --parse-only x.fio").unwrap();
+        assert!(line.show && line.parse_only);
+        assert_eq!(
+            (line.sections, line.rest),
+            (vec!["a".into(), "b".into()], vec!["x.fio".into()])
+        );
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod bench;
 mod codec;
 mod demo;
 mod disks;
+mod machine;
 mod stop;
 mod store;
 
