@@ -216,14 +216,17 @@ impl Core {
         };
         let mut cursor = Cursor::new(extent, row.incarnation, row.written);
         let from = Kill { extent, incarnation: row.incarnation };
-        let mut is_busy = false;
+        let (mut is_busy, mut is_whole) = (false, true);
         let (moved, mut queued) = (self.state_moved(), 0);
         loop {
             let found = match walker.next(&mut cursor).await {
                 Ok(Some(found)) => found,
                 Ok(None) => break,
                 // Not the medium but the device, or no buffer: another time.
-                Err(_) => break,
+                Err(_) => {
+                    is_whole = false;
+                    break;
+                }
             };
             let place = |dead| Place { extent, block: found.at, blocks: found.blocks as u16, dead };
             match &found.what {
@@ -264,7 +267,7 @@ impl Core {
         if state.extents.live_bytes_of(extent) == 0 {
             return Ok(Cleaned::Empty);
         }
-        if is_busy || self.state_moved() - moved < queued {
+        if is_busy || !is_whole || self.state_moved() - moved < queued {
             return Ok(Cleaned::InPart);
         }
         if self.has(Bug::CleanerDrops) {

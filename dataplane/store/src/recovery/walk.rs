@@ -8,7 +8,7 @@
 //!   may have been there. Damage behind it is a torn tail.
 //! - Only a sound check block says how far to go on.
 
-use isotherm_seam::{IoBuf, IoError, PoolExhausted};
+use isotherm_seam::{IoBuf, IoError, Nanos, PoolExhausted};
 
 use crate::core::World;
 use crate::layout::{
@@ -69,6 +69,9 @@ impl Walked {
         self.end == 0
     }
 }
+
+/// How often a walk asks for a buffer, 200 µs apart: for a second.
+const BUFFER_TRIES: u32 = 5000;
 
 /// Reads windows of an extent.
 pub(crate) struct Walker<'a> {
@@ -191,6 +194,20 @@ impl Walker<'_> {
         Ok(greatest)
     }
 
+    /// A buffer for a window; waits a while for one, as clients may hold them all.
+    async fn window_buf(&self) -> Result<IoBuf, PoolExhausted> {
+        let len = self.window_blocks as usize * BLOCK_BYTES;
+        for _ in 0..BUFFER_TRIES {
+            match self.world.pool.alloc(len) {
+                Err(PoolExhausted::NoBuffer) => {
+                    self.world.handle.sleep(Nanos::from_micros(200)).await;
+                }
+                result => return result,
+            }
+        }
+        Err(PoolExhausted::NoBuffer)
+    }
+
     async fn read(
         &self,
         extent: ExtentId,
@@ -201,7 +218,7 @@ impl Walker<'_> {
         let blocks = self.window_blocks.min(limit - first);
         let mut buf = match buf {
             Some(buf) => buf,
-            None => self.world.pool.alloc(self.window_blocks as usize * BLOCK_BYTES)?,
+            None => self.window_buf().await?,
         };
         buf.set_len(blocks as usize * BLOCK_BYTES);
         let (result, mut buf) = self.medium.read(extent, first, buf).await;
