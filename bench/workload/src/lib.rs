@@ -25,6 +25,7 @@ mod parse;
 mod quantity;
 mod script;
 mod shuffle;
+mod value;
 
 pub use address::{AddressPlan, Addresses, Direction};
 pub use arrival::Arrivals;

@@ -8,8 +8,9 @@
 use crate::environment::Environment;
 use crate::error::{Message, ParseCause, ParseError, Place};
 use crate::jobfile::{Section, Setting};
-use crate::option::{self, Kind, OptionRow, Refusal};
+use crate::option::{self, Kind, OptionRow};
 use crate::quantity::{self, Expected};
+use crate::value::Refusal;
 use crate::{Job, Script, known};
 
 /// Jobs, and what is to be said about how they were read.
