@@ -261,6 +261,23 @@ fn refusal(text: &str) -> String {
 }
 
 #[test]
+fn a_skip_leaves_holes_where_fio_does() {
+    let name = format!("isotherm-load-skip-{}", std::process::id());
+    let path = std::env::temp_dir().join(name);
+    let written = |rw: &str| -> Vec<usize> {
+        let spec = format!("file:{}?size=1M:direct=no", path.display());
+        ran(&format!("[a]\nfilename={spec}\nrw={rw}\nbs=128k\nnumber_ios=4\n"));
+        let bytes = std::fs::read(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        let chunks = bytes.chunks(128 << 10).enumerate();
+        chunks.filter(|(_, chunk)| chunk.iter().any(|byte| *byte != 0)).map(|(at, _)| at).collect()
+    };
+    assert_eq!(written("write"), [0, 1, 2, 3]);
+    assert_eq!(written("write:128k"), [0, 2, 4, 6]);
+    assert_eq!(written("write:-256k"), [0, 4, 5, 6]);
+}
+
+#[test]
 fn what_does_not_fit_is_refused_by_file_and_line() {
     let cases = [
         (
@@ -278,6 +295,10 @@ fn what_does_not_fit_is_refused_by_file_and_line() {
         (
             "[a]\nfilename=null:1M\noffset=100\n",
             "t.fio:3: job a: offset=100 is not a multiple of the 512 byte blocks of null",
+        ),
+        (
+            "[a]\nfilename=null:1M\nrw=write:-100\n",
+            "t.fio:3: job a: rw=100 is not a multiple of the 512 byte blocks of null",
         ),
         (
             "[a]\nfilename=null:1M\nrw=randrw\nrate_iops=10,0\n",
