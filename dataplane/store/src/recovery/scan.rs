@@ -181,6 +181,9 @@ impl ScannedDisk {
     }
 }
 
+/// Blocks of a meta extent that are looked at for what says how the disk is cut.
+const LOOK_BLOCKS: u32 = 16;
+
 /// How the store on a disk is cut. On a conventional disk the first block says it; if that is
 /// damaged, the other meta extent is looked for where it would be for each usual extent size.
 async fn find_cut(world: &World, disk: &Disk) -> Result<Cut, OpenError> {
@@ -199,22 +202,26 @@ async fn find_cut(world: &World, disk: &Disk) -> Result<Cut, OpenError> {
                 (u64::from(extent.0) * cut.stride_blocks, extent)
             }
         };
-        let (result, back) = disk.read(isotherm_seam::Lba(at * per_block), buf).await;
-        buf = back;
-        match result {
-            Ok(()) => {}
-            Err(IoError::Media { .. } | IoError::TimedOut) => continue,
-            Err(error) => return Err(error.into()),
-        }
-        let Ok((block, Kind::Checkpoint)) = Block::check(&buf) else { continue };
-        let origin = block.origin();
-        if origin.extent != extent || origin.block != 0 {
-            continue;
-        }
-        // The head of a checkpoint's record says the extent size where others say an expiry.
-        let Ok((head, _)) = RecordHead::read(block) else { continue };
-        if let Ok(cut) = Cut::new(geometry, Some(head.expires_s)) {
-            return Ok(cut);
+        // The first block may be torn; a checkpoint behind it says the same.
+        for block in 0..LOOK_BLOCKS {
+            let lba = isotherm_seam::Lba((at + u64::from(block)) * per_block);
+            let (result, back) = disk.read(lba, buf).await;
+            buf = back;
+            match result {
+                Ok(()) => {}
+                Err(IoError::Media { .. } | IoError::TimedOut) => continue,
+                Err(error) => return Err(error.into()),
+            }
+            let Ok((own, Kind::Checkpoint)) = Block::check(&buf) else { continue };
+            let origin = own.origin();
+            if origin.extent != extent || origin.block != block {
+                continue;
+            }
+            // The head of a checkpoint's record says the extent size where others say an expiry.
+            let Ok((head, _)) = RecordHead::read(own) else { continue };
+            if let Ok(cut) = Cut::new(geometry, Some(head.expires_s)) {
+                return Ok(cut);
+            }
         }
     }
     Err(OpenError::NotAStore)
