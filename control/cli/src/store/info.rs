@@ -73,6 +73,9 @@ impl InfoCommand {
             ),
         };
         line("checkpoint", how);
+        if checkpoint.retired {
+            line("retired", "takes no more puts".to_owned());
+        }
         line(
             "size",
             format!(
@@ -142,6 +145,7 @@ impl InfoCommand {
             "checkpoint_s": checkpoint.written_s,
             "checkpoint_damaged": report.checkpoint_damaged,
             "clean": report.clean,
+            "retired": checkpoint.retired,
             "full_scan": report.full_scan,
             "records_replayed": report.records_replayed,
             "records_torn": report.records_torn,
