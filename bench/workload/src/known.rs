@@ -35,7 +35,8 @@ verify_async verify_async_cpus verify_backlog verify_backlog_batch verify_dump v
 verify_header_seed verify_interval verify_offset verify_only verify_pattern verify_pattern_interval \
 verify_state_load verify_state_save verify_write_sequence wait_for write_barrier write_bw_log write_hint \
 write_hist_log write_iolog write_iops_log write_lat_log zero_buffers zone_reset_frequency \
-zone_reset_threshold zonecapacity zonemode zonerange zonesize zoneskip";
+zone_reset_threshold zonecapacity comm data_placement end_syncfs ramp_size \
+rwmixcycle verifysort verifysort_nr write_zone_remainder zonemode zonerange zonesize zoneskip";
 
 /// Options that belong to one engine of fio or another.
 const ENGINE: &str = "\

@@ -298,7 +298,7 @@ impl OptionRow {
     /// depend on come first, those that depend on others last.
     pub(crate) fn turn(&self) -> i8 {
         match self.name {
-            "kb_base" => -1,
+            "kb_base" | "cpus_allowed_policy" => -1,
             "filename" | "filename_format" => 1,
             _ => 0,
         }

@@ -119,6 +119,7 @@ fn snippets_are_shown_as_fio_shows_them() {
         "[a]\nfilename = x\niodepth = 4\n",
         " [a]\n\trw=read\r\n[abc\nbs=0x1000\n[]\nsize=50%\nio_size=1t\n",
         "[a]\nsize=1m\ninclude one.inc # c\nrw=read\n[b]\ninclude=one.inc\n",
+        "[a]\nloops=2\ncpus_allowed=0\ncpus_allowed_policy=split\n",
         "[a]\nruntime=500ms\nramp_time=1h\n[a]\nloops=2k\n",
     ];
     for snippet in snippets {
