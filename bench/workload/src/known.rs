@@ -22,7 +22,7 @@ log_avg_msec log_compression log_compression_cpus log_entries log_hist_coarsenes
 log_issue_time log_max_value log_offset log_prio log_store_compressed log_unix_epoch log_window_value \
 max_latency max_open_zones merge_blktrace_file merge_blktrace_iters merge_blktrace_scalars \
 nr_files nrfiles num_range numa_cpu_nodes numa_mem_policy offset_align offset_increment opendir \
-openfiles overwrite percentage_random percentile_list pre_read priohint profile \
+openfiles overwrite percentage_random percentage_sequential percentile_list pre_read priohint profile \
 random_distribution rate rate_cycle rate_ignore_thinktime rate_iops_min rate_min ratecycle ratemin \
 read_beyond_wp read_iolog read_iolog_chunked recover_zbd_write_error replay_align replay_no_stall \
 replay_redirect replay_scale replay_skip replay_time_scale serialize_overlap \
