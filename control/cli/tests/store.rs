@@ -139,9 +139,9 @@ fn the_verdict_comes_first_and_is_the_exit_code() {
     assert_eq!(code, 1, "{text}");
     assert_eq!(disk.verb("get", &["7/2a/0/3"], b""), (1, String::new()));
 
-    // Both first checkpoint blocks of both meta extents.
+    // Every check block of both meta extents.
     for extent in [0, 32] {
-        for block in [0, 2, 4, 6] {
+        for block in 0..32 {
             disk.harm(extent, block, 100);
         }
     }
