@@ -9,6 +9,9 @@
 
 mod suite;
 
+use std::collections::BTreeMap;
+use std::path::Path;
+
 use isotherm_store::index::{ChunkId, ChunkReader, RunInfo};
 use isotherm_store::layout::{
     Block, Checkpoint, ExtentHead, Kind, Mark, Part, RecordHead, Segments, TOMBS_MAX, Tombs, crc32c,
@@ -127,4 +130,53 @@ fn any_profile() {
             assert_eq!(profile.to_bytes(), bytes, "nothing is ignored");
         }
     });
+}
+
+/// Writes the corpus anew, from disks that plans have left: blocks of each kind, checkpoints,
+/// runs and chunks of runs.
+#[test]
+#[ignore = "writes into the source folder"]
+fn keep_a_corpus() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/__fuzz__");
+    let keep = |target: &str, name: String, bytes: &[u8]| {
+        let folder = folder.join(target).join("corpus");
+        std::fs::create_dir_all(&folder).expect("a folder");
+        let end = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+        std::fs::write(folder.join(name), &bytes[..end]).expect("a file");
+    };
+    let mut kept: BTreeMap<Kind, u32> = BTreeMap::new();
+    for seed in 0..40 {
+        let plan = suite::plan::Plan::new(seed);
+        let Ok((image, _)) = suite::run::leave(&plan) else { continue };
+        if image.physical().bytes() as usize != BLOCK_BYTES {
+            continue;
+        }
+        let read = |index: u64| {
+            let mut bytes = vec![0; BLOCK_BYTES];
+            image.read(index, 0, &mut bytes).then_some(bytes)
+        };
+        for (index, _) in image.written(0..u64::MAX) {
+            let Some(bytes) = read(index) else { continue };
+            let Ok((block, kind)) = Block::check(&bytes) else { continue };
+            let count = kept.entry(kind).or_default();
+            *count += 1;
+            if *count % 50 != 1 || *count > 200 {
+                continue;
+            }
+            let number = *count / 50;
+            keep("any_check_block", format!("{kind:?}-{number}").to_lowercase(), &bytes);
+            let Some(payload) = read(index + 1) else { continue };
+            let payload = &payload[..(block.segment_bytes() as usize).min(BLOCK_BYTES)];
+            match kind {
+                Kind::Run => keep("any_run", format!("chunk-{number}"), payload),
+                Kind::Checkpoint => {
+                    keep("any_checkpoint", format!("checkpoint-{number}"), payload);
+                    if let Ok(checkpoint) = Checkpoint::decode(payload) {
+                        keep("any_run", format!("run-{number}"), &checkpoint.runs);
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
 }

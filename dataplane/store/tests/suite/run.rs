@@ -273,13 +273,21 @@ async fn delete(shared: Rc<Shared>, store: Store, number: u8, hold: bool) {
         Err(PutError::Read(_) | PutError::Damaged) if shared.may_fail(&key) => Outcome::Refused,
         Err(PutError::Buffer(_)) => Outcome::Refused,
         // Who does not let the store clean up must do so before the disk is full.
-        Err(PutError::Full) if !shared.reclaims.get() => Outcome::Refused,
+        Err(PutError::Full) if !shared.reclaims.get() || !is_roomy(&store) => Outcome::Refused,
         Err(other) => {
             shared.refuse(format!("{key}: a delete answered {other:?}"));
             Outcome::Refused
         }
     };
     shared.check(shared.model.end(mark, outcome));
+}
+
+/// Whether the disk is so empty that the cleaner must find room: less than a quarter is live.
+fn is_roomy(store: &Store) -> bool {
+    let status = store.status();
+    let counts = status.extents;
+    let extents = counts.free + counts.open + counts.sealed + counts.dead;
+    4 * status.live_bytes < u64::from(extents) * status.extent_bytes
 }
 
 /// Gets and judges; `decides` after a restart.
