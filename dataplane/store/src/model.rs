@@ -253,15 +253,17 @@ impl Model {
         fit: impl Fn(&State) -> bool,
     ) -> Result<(), Wrong> {
         self.with(since.key, |history| {
+            let doubtful = history.is_doubtful(since.number);
+            let gone = [State::Absent, State::Dead { held: true }];
+            if doubtful
+                && (gone.iter().any(&fit) || history.open(0, since.number).any(|s| fit(s.1)))
+            {
+                // Harm explains it as well: nothing is learnt from it.
+                return Ok(());
+            }
             let seen = history.open(since.number, usize::MAX).find(|s| fit(s.1)).map(|s| s.0);
             if let Some(number) = seen {
                 history.floor = history.floor.max(number);
-                return Ok(());
-            }
-            let gone = [State::Absent, State::Dead { held: true }];
-            if history.is_doubtful(since.number)
-                && (gone.iter().any(&fit) || history.open(0, usize::MAX).any(|s| fit(s.1)))
-            {
                 return Ok(());
             }
             Err(history.wrong(since.key, since.number, what()))
