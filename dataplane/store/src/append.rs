@@ -613,11 +613,13 @@ impl Core {
         mut batch: Batch,
         transfers: Vec<impl Future<Output = (Result<(), IoError>, IoBuf)>>,
     ) {
-        let mut failed = false;
+        // Behind a failed write a zone refuses those that follow: they are no failures of their own.
+        let (mut failed, mut refused) = (false, true);
         let count = transfers.len();
         for (at, transfer) in transfers.into_iter().enumerate() {
             let (result, buf) = transfer.await;
             failed |= result.is_err();
+            refused &= matches!(result, Ok(()) | Err(IoError::Zone(_)));
             if batch.direct && at + 1 == count {
                 batch.give_back(buf);
             } else {
@@ -625,7 +627,7 @@ impl Core {
             }
         }
         if failed {
-            self.batch_failed(batch);
+            self.batch_failed(batch, refused);
         } else if self.medium.volatile_cache && !self.has(Bug::MissingFlush) {
             self.state.borrow_mut().unflushed.push(batch);
             self.written.notify();
@@ -679,23 +681,28 @@ impl Core {
     }
 
     /// A write failed: the extent is closed and the items go somewhere else.
-    fn batch_failed(self: &Rc<Core>, batch: Batch) {
+    fn batch_failed(self: &Rc<Core>, batch: Batch, refused: bool) {
         let fences = {
             let state = &mut *self.state.borrow_mut();
-            state.failures_in_row += 1;
-            state.failures_in_row > 1
+            let open = &state.lanes.lanes[batch.lane].open;
+            let is_open = open.as_ref().is_some_and(|open| open.extent == batch.extent);
+            if refused && !is_open {
+                false
+            } else {
+                state.failures_in_row += 1;
+                state.failures_in_row > 1
+            }
         };
         if fences {
             self.fence();
             return self.batch_lost(batch);
         }
         let state = &mut *self.state.borrow_mut();
-        let Batch { lane, extent, items, .. } = &batch;
+        let Batch { extent, .. } = &batch;
         let kill = Kill { extent: *extent, incarnation: state.extents.row(*extent).incarnation };
-        state.lanes.lanes[*lane].close(&mut state.extents);
+        state.lanes.close_extent(*extent, &mut state.extents);
         state.settle(&batch);
         let own = &mut state.lanes.lanes[batch.lane];
-        let _ = items;
         for (mut item, _, sequence) in batch.items.into_iter().rev() {
             item.sequence = Some(sequence);
             item.written_at_failed(kill, sequence);
