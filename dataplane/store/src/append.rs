@@ -32,9 +32,15 @@ use crate::{BLOCK_BYTES, Bug, ExtentId, Key, Place};
 /// Records longer than this go to the disk from their own buffer, each as a batch.
 const DIRECT_BYTES: usize = 128 << 10;
 /// Batches of one lane under way at a time.
-const BATCHES_MAX: u32 = 2;
+const BATCHES_MAX: u32 = 4;
 /// Large records of one lane under way at a time.
-const DIRECT_MAX: u32 = 12;
+const DIRECT_MAX: u32 = 24;
+/// Writes of one lane in the device at a time where it has a write cache. The cache makes one run
+/// of all that it is given at once, and a flush of the first then waits for the last, while nothing
+/// is left that the arm could go on with. Given one by one, each is a run: when a flush ends, the
+/// next run is in the cache already. (64 KiB puts, 32 in flight: 46 % of the sequential rate with
+/// four at a time.)
+const CACHED_WRITES_MAX: u32 = 1;
 /// Seconds of expiry that share an extent.
 const BUCKET_S: u32 = 86_400;
 /// Expiries that have an extent at a time.
@@ -145,6 +151,8 @@ pub(crate) struct Lane {
     closing: Vec<OpenExtent>,
     batches: u32,
     direct: u32,
+    /// Those of both whose writes have not been answered.
+    writing: u32,
 }
 
 /// All lanes of a store.
@@ -174,6 +182,7 @@ impl Lanes {
             closing: Vec::new(),
             batches: 0,
             direct: 0,
+            writing: 0,
         };
         Lanes { lanes: [Stream::Fresh, Stream::Warm, Stream::Cold, Stream::Index].map(lane).into() }
     }
@@ -222,6 +231,7 @@ impl Lanes {
                     closing: Vec::new(),
                     batches: 0,
                     direct: 0,
+                    writing: 0,
                 });
                 return self.lanes.len() - 1;
             }
@@ -438,7 +448,11 @@ impl Core {
             true => (own.direct, DIRECT_MAX),
             false => (own.batches, BATCHES_MAX),
         };
-        if under_way >= most {
+        // The flush of what was written goes to the device before the next write, which it would
+        // wait for otherwise.
+        let waits_for_flush = !state.unflushed.is_empty() && !state.flushing;
+        let is_cached = self.medium.volatile_cache;
+        if under_way >= most || is_cached && (own.writing >= CACHED_WRITES_MAX || waits_for_flush) {
             return Room::Wait;
         }
         let (blocks, taker) = (front.blocks(), front.taker());
@@ -467,8 +481,9 @@ impl Core {
                 });
                 if state.extents.should_name() {
                     state.checkpoint.wanted = true;
-                    self.chores.notify();
                 }
+                // The cleaner too looks whether there is enough left.
+                self.chores.notify();
                 Room::Ready
             }
             Err(NoExtent::NotNamed) => {
@@ -484,6 +499,7 @@ impl Core {
                 Room::Wait
             }
             Err(NoExtent::Full) => {
+                self.chores.notify();
                 Room::Refuse(Box::new(own.queue.pop_front().expect("seen above")))
             }
         }
@@ -599,6 +615,7 @@ impl Core {
             true => own.direct += 1,
             false => own.batches += 1,
         }
+        own.writing += 1;
         let newest = items.iter().map(|(item, ..)| item.at_s()).max().unwrap_or(0);
         let row = state.extents.row_mut(writer.extent);
         row.newest_s = row.newest_s.max(newest);
@@ -626,11 +643,13 @@ impl Core {
                 self.state.borrow_mut().batch_bufs.push(buf);
             }
         }
+        self.state.borrow_mut().lanes.lanes[batch.lane].writing -= 1;
         if failed {
             self.batch_failed(batch, refused);
         } else if self.medium.volatile_cache && !self.has(Bug::MissingFlush) {
             self.state.borrow_mut().unflushed.push(batch);
             self.written.notify();
+            self.work.notify();
         } else {
             self.batch_durable(batch);
         }
@@ -647,8 +666,15 @@ impl Core {
                 self.written.next().await;
                 continue;
             }
-            let batches = std::mem::take(&mut self.state.borrow_mut().unflushed);
+            let batches = {
+                let state = &mut *self.state.borrow_mut();
+                state.flushing = true;
+                std::mem::take(&mut state.unflushed)
+            };
+            // Who writes next runs when this waits, and so behind the flush.
+            self.work.notify();
             let result = self.medium.flush().await;
+            self.state.borrow_mut().flushing = false;
             self.count(|counters| counters.flushes += 1);
             match result {
                 Ok(()) => batches.into_iter().for_each(|batch| self.batch_durable(batch)),
@@ -914,6 +940,14 @@ impl State {
             self.apply(&item, &place, sequence);
         }
         let key = item.key();
+        let mut item = item;
+        if !matches!(item.then, Then::Answer { .. }) {
+            if let Body::Shard { buf, .. } | Body::Chunk { buf, .. } = &mut item.body
+                && let Some(own) = buf.take()
+            {
+                self.recycle(own.buf);
+            }
+        }
         match (&item.body, item.then) {
             (Body::Shard { head, .. }, Then::Answer { slot, change, .. }) => {
                 counters.puts += 1;

@@ -165,10 +165,11 @@ impl Core {
             self.medium.zone_reset(meta).await.map_err(drop)?;
         }
         let follows = self.state.borrow().checkpoint.durable;
-        let end = write_checkpoint(&self.world, &self.medium, checkpoint, follows, turn, at)
-            .await
-            .map_err(drop)?;
+        let buf = self.record_buf(self.payload_max).await.buf;
+        let (end, buf) = write_checkpoint(buf, &self.medium, checkpoint, follows, turn, at).await;
         let state = &mut *self.state.borrow_mut();
+        state.recycle(buf);
+        let end = end.map_err(drop)?;
         state.checkpoint.ends[turn] = end;
         state.checkpoint.turn = 1 - turn;
         Ok(())
@@ -216,7 +217,8 @@ impl Core {
             head.write(Block::over_mut(&mut buf));
             let origin = Origin { uuid: self.uuid, extent, block, incarnation };
             Block::over_mut(&mut buf).seal(&origin, 0, 0);
-            let (result, _) = self.medium.write(extent, block, buf).await;
+            let (result, buf) = self.medium.write(extent, block, buf).await;
+            self.state.borrow_mut().recycle(buf);
             result.map_err(drop)?;
         }
         Ok(())

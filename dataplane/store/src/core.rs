@@ -110,6 +110,8 @@ pub(crate) struct State {
     pub(crate) lanes: Lanes,
     /// Written, waiting for a flush.
     pub(crate) unflushed: Vec<Batch>,
+    /// A flush of what was written is in the device.
+    pub(crate) flushing: bool,
     /// Durable, but something before them in their extent is not.
     pub(crate) held: Vec<Batch>,
     pub(crate) next_sequence: u64,
@@ -122,6 +124,10 @@ pub(crate) struct State {
     pub(crate) answers: Answers<Answer>,
     /// Buffers for batches that are free.
     pub(crate) batch_bufs: Vec<IoBuf>,
+    /// Buffers of the longest record that clients never get: what they wait for may need one.
+    pub(crate) spares: Vec<IoBuf>,
+    /// Bytes of such a buffer.
+    pub(crate) longest: usize,
     /// Tombstones that their holders have released.
     pub(crate) released: BTreeSet<Key>,
     pub(crate) fenced: bool,
@@ -182,6 +188,18 @@ pub(crate) struct CheckpointState {
     pub(crate) profile: Vec<u8>,
 }
 
+/// Buffers that a store keeps for itself.
+pub(crate) const SPARES: usize = 2;
+
+impl State {
+    /// A buffer of the store's own is no longer needed.
+    pub(crate) fn recycle(&mut self, buf: IoBuf) {
+        if self.spares.len() < SPARES && buf.capacity() >= self.longest {
+            self.spares.push(buf);
+        }
+    }
+}
+
 impl Core {
     pub(crate) fn has(&self, bug: Bug) -> bool {
         self.options.planted.has(bug)
@@ -240,8 +258,12 @@ impl Core {
             match PutBuf::new(&self.world.pool, len_bytes) {
                 Ok(buf) => return buf,
                 Err(PoolExhausted::TooLong) => panic!("the pool is made for the longest record"),
-                Err(_) => self.world.handle.sleep(Nanos::from_micros(200)).await,
+                Err(_) => {}
             }
+            if let Some(buf) = self.state.borrow_mut().spares.pop() {
+                return PutBuf::over(buf, len_bytes);
+            }
+            self.world.handle.sleep(Nanos::from_micros(200)).await;
         }
     }
 }

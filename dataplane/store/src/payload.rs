@@ -27,13 +27,18 @@ impl PutBuf {
 
     /// A buffer for a payload of `len_bytes`. What it holds is whatever was there before.
     pub(crate) fn new(pool: &BufPool, len_bytes: u32) -> Result<PutBuf, PoolExhausted> {
+        Ok(PutBuf::over(pool.alloc(PutBuf::buffer_bytes(len_bytes as usize))?, len_bytes))
+    }
+
+    /// The same in a buffer that is long enough.
+    pub(crate) fn over(mut buf: IoBuf, len_bytes: u32) -> PutBuf {
         let shape = Shape { payload_bytes: len_bytes };
-        let mut buf = pool.alloc(PutBuf::buffer_bytes(len_bytes as usize))?;
+        buf.set_len(PutBuf::buffer_bytes(len_bytes as usize));
         Block::over_mut(&mut buf[..BLOCK_BYTES]).clear_cells();
         // Padding goes to the disk: zero, not somebody's old bytes.
         let end = shape.blocks() as usize * BLOCK_BYTES;
-        buf[end - (end - shape.payload_at(shape.segments() - 1).end)..end].fill(0);
-        Ok(PutBuf { buf, shape })
+        buf[shape.payload_at(shape.segments() - 1).end..end].fill(0);
+        PutBuf { buf, shape }
     }
 
     /// Length of the payload.

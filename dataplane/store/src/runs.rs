@@ -26,21 +26,19 @@ const ENTRY_BYTES: usize = 48;
 /// Chunks that are under way at a time.
 const CHUNKS_UNDER_WAY: usize = 4;
 
-/// A chunk as it was read.
-pub(crate) struct ChunkBytes {
-    buf: IoBuf,
-    len: usize,
-}
+/// A chunk as it was read. It is copied out of its buffer: a merge holds a chunk of each run, and
+/// must not hold the pool.
+pub(crate) struct ChunkBytes(Vec<u8>);
 
 impl ChunkBytes {
-    pub(crate) fn new(buf: IoBuf, len: usize) -> ChunkBytes {
-        ChunkBytes { buf, len }
+    pub(crate) fn new(buf: &IoBuf, len: usize) -> ChunkBytes {
+        ChunkBytes(buf[BLOCK_BYTES..BLOCK_BYTES + len].to_vec())
     }
 }
 
 impl AsRef<[u8]> for ChunkBytes {
     fn as_ref(&self) -> &[u8] {
-        &self.buf[BLOCK_BYTES..BLOCK_BYTES + self.len]
+        &self.0
     }
 }
 
@@ -237,7 +235,7 @@ impl Core {
         let (result, buf) = self.medium.read(place.extent, place.block, buf).await;
         let len = result.map(|()| check_chunk(&buf, &origin));
         if let Ok(Some(len)) = len {
-            return Ok(ChunkBytes { buf, len });
+            return Ok(ChunkBytes::new(&buf, len));
         }
         // A merge may have made an end of the run meanwhile, and somebody else may be there now.
         let is_ours = {

@@ -167,7 +167,7 @@ impl RecoveredDisk {
         let buf = self.read(&chunk.place).await?;
         let len = check_chunk(&buf, &self.origin(&chunk.place))
             .ok_or_else(|| self.damaged(&chunk.place))?;
-        Ok(ChunkBytes::new(buf, len))
+        Ok(ChunkBytes::new(&buf, len))
     }
 
     fn damaged(&self, place: &Place) -> GetError {

@@ -4,7 +4,7 @@
 //! never under the same name: what is left of the old one must not count again.
 
 use isotherm_reactor::Disk;
-use isotherm_seam::{IoError, PoolExhausted};
+use isotherm_seam::{IoBuf, IoError, PoolExhausted};
 
 use super::scan::{OpenError, ScannedDisk};
 use super::walk::WalkError;
@@ -137,7 +137,8 @@ pub async fn format(
         runs: Vec::new(),
         profile: options.profile.clone(),
     };
-    write_checkpoint(world, &medium, &checkpoint, 0, 0, 0).await?;
+    let buf = world.pool.alloc(PutBuf::buffer_bytes(payload_max as usize))?;
+    write_checkpoint(buf, &medium, &checkpoint, 0, 0, 0).await.0?;
     medium.flush().await?;
     Ok(())
 }
@@ -161,23 +162,24 @@ async fn wipe(world: &World, medium: &Medium, extent: ExtentId) -> Result<(), Fo
 }
 
 /// Writes a checkpoint's parts to a meta extent from a block on; returns where it ends. `follows`
-/// is the number of the durable one before it.
+/// is the number of the durable one before it; `buf` has room for the longest record, and is given
+/// back.
 pub(crate) async fn write_checkpoint(
-    world: &World,
+    mut buf: IoBuf,
     medium: &Medium,
     checkpoint: &Checkpoint,
     follows: u64,
     turn: usize,
     mut at: u32,
-) -> Result<u32, FormatError> {
+) -> (Result<u32, IoError>, IoBuf) {
     let bytes = checkpoint.encode();
     let number = checkpoint.number;
     let part_bytes = checkpoint.payload_max as usize;
     let parts = bytes.len().div_ceil(part_bytes) as u32;
     let meta = medium.cut.meta()[turn];
     for (part, payload) in bytes.chunks(part_bytes).enumerate() {
-        let mut buf = PutBuf::new(&world.pool, payload.len() as u32)?;
-        buf.fill(payload);
+        let mut own = PutBuf::over(buf, payload.len() as u32);
+        own.fill(payload);
         let head = RecordHead {
             key: Part { number, part: part as u32, parts }.to_key(),
             epoch: follows,
@@ -188,8 +190,8 @@ pub(crate) async fn write_checkpoint(
             kills: Kills::default(),
             supersedes: None,
         };
-        let shape = buf.shape;
-        let mut record = buf.buf;
+        let shape = own.shape;
+        let mut record = own.buf;
         record.set_len(shape.blocks() as usize * BLOCK_BYTES);
         for segment in 0..shape.segments() {
             let start = shape.segment_block(segment) as usize * BLOCK_BYTES;
@@ -205,11 +207,14 @@ pub(crate) async fn write_checkpoint(
             };
             block.seal(&origin, number, at);
         }
-        let (result, _) = medium.write(meta, at, record).await;
-        result?;
+        let (result, back) = medium.write(meta, at, record).await;
+        if let Err(error) = result {
+            return (Err(error), back);
+        }
+        buf = back;
         at += shape.blocks();
     }
-    Ok(at)
+    (Ok(at), buf)
 }
 
 /// Blocks that a checkpoint of so many bytes takes.

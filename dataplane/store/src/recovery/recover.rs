@@ -6,10 +6,11 @@ use std::rc::Rc;
 
 use isotherm_seam::IoError;
 
+use super::ahead::{Ahead, AheadBytes};
 use super::scan::{Found, Hidden, OpenError, ScannedDisk, written_blocks};
 use super::walk::{FoundRecord, Hole, Walked, Walker, What};
 use crate::append::{Lanes, NO_KILLS};
-use crate::core::{CheckpointState, Core, Counters, State, World};
+use crate::core::{CheckpointState, Core, Counters, SPARES, State, World};
 use crate::event::{Answers, Event};
 use crate::extents::Extents;
 use crate::index::{
@@ -19,7 +20,7 @@ use crate::layout::{
     Block, Checkpoint, ExtentHead, ExtentRow, Kind, Origin, Shape, State as ExtentState, Stream,
 };
 use crate::medium::{Medium, can_hold};
-use crate::runs::{ChunkBytes, check_chunk};
+use crate::payload::PutBuf;
 use crate::sched::{Class, DiskProfile, DiskQueue};
 use crate::scrub::ScrubState;
 use crate::store::{Options, Store};
@@ -257,7 +258,8 @@ impl ScannedDisk {
         mut extents: Option<&mut Extents>,
     ) -> Result<(), OpenError> {
         let newest = Rows::new(recent.values().copied());
-        let mut sources: Vec<Input<ChunkBytes, _>> = vec![Input::Rows(newest)];
+        let mut ahead: Vec<Ahead> = runs.iter().map(Ahead::new).collect();
+        let mut sources: Vec<Input<AheadBytes, _>> = vec![Input::Rows(newest)];
         sources.extend(runs.iter().cloned().map(|run| Input::Run(RunSource::new(run))));
         let mut merge = Merge::new(sources, false);
         let mut next_recent = recent.keys().copied().peekable();
@@ -268,8 +270,9 @@ impl ScannedDisk {
                     let Input::Run(source) = merge.source_mut(at) else {
                         unreachable!("rows need no chunks");
                     };
-                    let place = source.wants().expect("it needs one").place;
-                    let bytes = self.read_chunk(&place, rows).await?;
+                    drop(source.take_spent());
+                    // The first source is what is more recent than the runs.
+                    let bytes = self.next_chunk(&mut ahead[at - 1], rows).await?;
                     let Input::Run(source) = merge.source_mut(at) else {
                         unreachable!("it was a run a moment ago");
                     };
@@ -296,34 +299,11 @@ impl ScannedDisk {
     }
 
     /// Whether an extent that holds something has such a place.
-    fn is_inside(&self, place: &Place, rows: &[ExtentRow]) -> bool {
+    pub(super) fn is_inside(&self, place: &Place, rows: &[ExtentRow]) -> bool {
         let end = place.block + u32::from(place.blocks);
         place.blocks > 0
             && end <= self.medium.cut.extent_blocks
             && rows.get(place.extent.0 as usize).is_some_and(|row| can_hold(row.state))
-    }
-
-    async fn read_chunk(&self, place: &Place, rows: &[ExtentRow]) -> Result<ChunkBytes, OpenError> {
-        if !self.is_inside(place, rows) {
-            return Err(OpenError::Index);
-        }
-        let buf = self.world.pool.alloc(usize::from(place.blocks) * BLOCK_BYTES)?;
-        let (result, buf) = self.medium.read(place.extent, place.block, buf).await;
-        match result {
-            Ok(()) => {}
-            Err(IoError::Media { .. } | IoError::TimedOut | IoError::Zone(_)) => {
-                return Err(OpenError::Index);
-            }
-            Err(error) => return Err(error.into()),
-        }
-        let origin = Origin {
-            uuid: self.uuid,
-            extent: place.extent,
-            block: place.block,
-            incarnation: rows[place.extent.0 as usize].incarnation,
-        };
-        let len = check_chunk(&buf, &origin).ok_or(OpenError::Index)?;
-        Ok(ChunkBytes::new(buf, len))
     }
 
     async fn full_scan(&self, options: &Options) -> Result<Parts, OpenError> {
@@ -645,12 +625,17 @@ impl RecoveredDisk {
         let queue =
             DiskQueue::new(&scanned.world.handle, medium.disk().clone(), profile, options.sched);
         let medium = medium.queued(queue);
+        let longest = PutBuf::buffer_bytes(checkpoint.payload_max as usize);
+        let spares = (0..SPARES)
+            .map(|_| scanned.world.pool.alloc(longest))
+            .collect::<Result<Vec<_>, _>>()?;
         let state = State {
             index,
             runs,
             extents,
             lanes,
             unflushed: Vec::new(),
+            flushing: false,
             held: Vec::new(),
             next_sequence: checkpoint.next_sequence + if gap { SEQUENCE_GAP } else { 0 },
             next_run: next_run.max(checkpoint.number << 20),
@@ -659,6 +644,8 @@ impl RecoveredDisk {
             next_change: 0,
             answers: Answers::default(),
             batch_bufs,
+            spares,
+            longest,
             released: BTreeSet::new(),
             fenced: false,
             closing: false,

@@ -1,0 +1,157 @@
+//! Chunks of the index, read ahead of their use.
+//!
+//! What must always hold: a chunk is given out only once its record was checked. What can't be
+//! read ahead is read alone, so that a bad block beside a chunk costs nothing but time.
+//!
+//! A merge takes a chunk of this run and then one of that. On a disk with an arm each would cost
+//! an access, 12 ms for 1 ms of reading. So whenever a run needs a chunk, those that lie behind
+//! it are read as well, marks between them included, up to 16 MiB: 12 ms for 60 ms of reading.
+//! (25 million entries are 1.2 GB: 75 such reads.) The memory goes back when the index is loaded.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::rc::Rc;
+
+use isotherm_seam::{IoBuf, IoError};
+
+use super::scan::{OpenError, ScannedDisk};
+use crate::index::RunInfo;
+use crate::layout::{ExtentRow, Origin};
+use crate::runs::check_chunk;
+use crate::{BLOCK_BYTES, Place};
+
+/// Blocks that are read for a run at once.
+const AHEAD_BLOCKS: u32 = 4096;
+/// Reads in flight: enough that the arm goes on from one to the next.
+const READS: usize = 4;
+
+/// A run whose chunks are read ahead.
+pub(super) struct Ahead {
+    chunks: VecDeque<Place>,
+    area: Rc<Vec<u8>>,
+    /// Payloads of chunks in the area that have not been given out.
+    ready: VecDeque<Range<usize>>,
+}
+
+/// The payload of a chunk.
+pub(super) struct AheadBytes {
+    area: Rc<Vec<u8>>,
+    payload: Range<usize>,
+}
+
+impl AsRef<[u8]> for AheadBytes {
+    fn as_ref(&self) -> &[u8] {
+        &self.area[self.payload.clone()]
+    }
+}
+
+impl Ahead {
+    pub(super) fn new(run: &RunInfo) -> Ahead {
+        Ahead {
+            chunks: run.chunks.iter().map(|chunk| chunk.place).collect(),
+            area: Rc::default(),
+            ready: VecDeque::new(),
+        }
+    }
+
+    /// How many of the next chunks follow each other on the disk, with a mark between two at
+    /// most, and the blocks that they take.
+    fn row(&self) -> (usize, u32) {
+        let first = self.chunks[0];
+        let (mut count, mut end) = (0, first.block);
+        for place in &self.chunks {
+            let own_end = place.block + u32::from(place.blocks);
+            let follows = place.extent == first.extent
+                && (count == 0 || place.block == end || place.block == end + 1);
+            if !follows || count > 0 && own_end - first.block > AHEAD_BLOCKS {
+                break;
+            }
+            (count, end) = (count + 1, own_end);
+        }
+        (count, end - first.block)
+    }
+}
+
+impl ScannedDisk {
+    /// The next chunk of a run. The one before it is not in use any more.
+    pub(super) async fn next_chunk(
+        &self,
+        run: &mut Ahead,
+        rows: &[ExtentRow],
+    ) -> Result<AheadBytes, OpenError> {
+        if run.ready.is_empty() {
+            let (count, blocks) = run.row();
+            match self.read_row(run, count, blocks, rows).await {
+                Err(OpenError::Index) if count > 1 => {
+                    let blocks = u32::from(run.chunks[0].blocks);
+                    self.read_row(run, 1, blocks, rows).await?;
+                }
+                result => result?,
+            }
+        }
+        let payload = run.ready.pop_front().expect("a row has at least one chunk");
+        Ok(AheadBytes { area: Rc::clone(&run.area), payload })
+    }
+
+    /// Reads so many chunks, which take so many blocks.
+    async fn read_row(
+        &self,
+        run: &mut Ahead,
+        count: usize,
+        blocks: u32,
+        rows: &[ExtentRow],
+    ) -> Result<(), OpenError> {
+        if !run.chunks.iter().take(count).all(|place| self.is_inside(place, rows)) {
+            return Err(OpenError::Index);
+        }
+        let first = run.chunks[0];
+        let area = Rc::get_mut(&mut run.area).expect("nothing of it is in use");
+        area.resize(blocks as usize * BLOCK_BYTES, 0);
+        let window = super::recover::window_blocks(&self.medium);
+        let mut under_way = VecDeque::new();
+        let mut at = 0;
+        while at < blocks || !under_way.is_empty() {
+            if at < blocks && under_way.len() < READS {
+                let len = window.min(blocks - at);
+                match self.world.pool.alloc(len as usize * BLOCK_BYTES) {
+                    Ok(buf) => {
+                        let read = self.medium.read(first.extent, first.block + at, buf);
+                        under_way.push_back((at, read));
+                        at += len;
+                        continue;
+                    }
+                    Err(error) if under_way.is_empty() => return Err(error.into()),
+                    Err(_) => {}
+                }
+            }
+            let (from, read) = under_way.pop_front().expect("otherwise one was begun");
+            let (result, buf): (Result<(), IoError>, IoBuf) = read.await;
+            match result {
+                Ok(()) => {}
+                Err(IoError::Media { .. } | IoError::TimedOut | IoError::Zone(_)) => {
+                    return Err(OpenError::Index);
+                }
+                Err(error) => return Err(error.into()),
+            }
+            let start = from as usize * BLOCK_BYTES;
+            area[start..start + buf.len()].copy_from_slice(&buf);
+        }
+        for place in run.chunks.iter().take(count) {
+            let start = (place.block - first.block) as usize * BLOCK_BYTES;
+            let origin = Origin {
+                uuid: self.uuid,
+                extent: place.extent,
+                block: place.block,
+                incarnation: rows[place.extent.0 as usize].incarnation,
+            };
+            let record = &area[start..start + usize::from(place.blocks) * BLOCK_BYTES];
+            let Some(len) = check_chunk(record, &origin) else {
+                run.ready.clear();
+                return Err(OpenError::Index);
+            };
+            run.ready.push_back(start + BLOCK_BYTES..start + BLOCK_BYTES + len);
+        }
+        run.chunks.drain(..count);
+        Ok(())
+    }
+}
