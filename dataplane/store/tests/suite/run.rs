@@ -679,7 +679,7 @@ impl<'a> Runner<'a> {
         let opening = self.opening(full_scan);
         let mut opened = self.rig.run(opening).ok_or("recovery never ends")?;
         if let Err(OpenError::NoCheckpoint | OpenError::Index) = opened
-            && (self.rig.log.borrow().meta_is_harmed.get() || self.rig.unreadable > 0)
+            && (self.rig.unreadable > 0 || self.rig.control.faults_total() > 0)
         {
             // As the error says.
             full_scan = true;
