@@ -710,14 +710,9 @@ impl Core {
     fn batch_failed(self: &Rc<Core>, batch: Batch, refused: bool) {
         let fences = {
             let state = &mut *self.state.borrow_mut();
-            let open = &state.lanes.lanes[batch.lane].open;
-            let is_open = open.as_ref().is_some_and(|open| open.extent == batch.extent);
-            if refused && !is_open {
-                false
-            } else {
-                state.failures_in_row += 1;
-                state.failures_in_row > 1
-            }
+            // A zone that refuses for good is closed, and others are tried, as long as there are.
+            state.failures_in_row += u32::from(!refused);
+            state.failures_in_row > 1
         };
         if fences {
             self.fence();
