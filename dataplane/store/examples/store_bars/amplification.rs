@@ -2,10 +2,10 @@
 //! 80 % of all extents full, once the disk has been overwritten several times.
 
 use isotherm_block::{Memory, Shape};
-use isotherm_seam::Draws;
-use isotherm_store::{Options, Put, Store};
+use isotherm_seam::{Draws, Nanos};
+use isotherm_store::{Options, Put, PutError, Store, World};
 
-use crate::report::{Row, Want};
+use crate::report::{Row, Want, verbose};
 use crate::rig::{Counting, DRAWS, fresh, key, pool, put, simulate};
 
 const EXTENT_BLOCKS: u32 = 512;
@@ -14,8 +14,8 @@ const EXTENTS: u64 = 1000;
 const PAYLOAD: usize = 60 << 10;
 const FULL: f64 = 0.8;
 /// Times that all that is live is overwritten before it is measured, and then.
-const WARM_UP: f64 = 4.0;
-const MEASURED: f64 = 3.0;
+const WARM_UP: f64 = 3.0;
+const MEASURED: f64 = 2.0;
 const TOGETHER: u64 = 32;
 
 pub(crate) fn run() -> Vec<Row> {
@@ -30,7 +30,7 @@ pub(crate) fn run() -> Vec<Row> {
 fn measure(skew: Option<f64>) -> f64 {
     let bytes = EXTENTS * u64::from(EXTENT_BLOCKS) * 4096;
     let memory = Memory::new(&Shape::new(bytes)).expect("memory for the device");
-    let (device, counts) = Counting::new(Box::new(memory));
+    let (device, counts) = Counting::over(Box::new(memory));
     simulate(device, pool(64, 512, 8, false), async move |world, disk| {
         let options = Options { entries_max: 1 << 20, ..Options::default() };
         let store = fresh(&world, &disk, EXTENT_BLOCKS, options).await;
@@ -41,30 +41,35 @@ fn measure(skew: Option<f64>) -> f64 {
             shards += 1;
         }
         let mut keys = Keys::new(shards, skew);
-        overwrite(&store, &mut keys, (shards as f64 * WARM_UP) as u64).await;
+        overwrite(&world, &store, &mut keys, (shards as f64 * WARM_UP) as u64).await;
         let before = counts.get().write_bytes;
         let count = (shards as f64 * MEASURED) as u64;
-        overwrite(&store, &mut keys, count).await;
+        overwrite(&world, &store, &mut keys, count).await;
         let written = counts.get().write_bytes - before;
-        if std::env::var_os("STORE_BARS_VERBOSE").is_some() {
-            eprintln!("{:?}", store.status());
-        }
+        verbose(&format!("{:?}", store.status()));
         written as f64 / (count * PAYLOAD as u64) as f64
     })
 }
 
-async fn overwrite(store: &Store, keys: &mut Keys, count: u64) {
+async fn overwrite(world: &World, store: &Store, keys: &mut Keys, count: u64) {
     let mut left = count;
     while left > 0 {
         let puts: Vec<_> = (0..left.min(TOGETHER))
             .map(|_| {
+                let number = keys.next();
                 let buf = store.buffer(PAYLOAD).expect("a buffer");
-                store.put(Put::new(key(keys.next())), buf)
+                (number, store.put(Put::new(key(number)), buf))
             })
             .collect();
         left -= puts.len() as u64;
-        for put in puts {
-            put.await.expect("the cleaner makes room");
+        for (number, first) in puts {
+            let mut result = first.await.map(drop);
+            // The cleaner has the disk for a moment.
+            while result == Err(PutError::Full) {
+                world.handle.sleep(Nanos::from_millis(1)).await;
+                result = put(store, number, PAYLOAD).await;
+            }
+            result.expect("the cleaner makes room");
         }
     }
 }

@@ -12,10 +12,11 @@ const BATCHES: u64 = 200;
 const TOGETHER: u64 = 64;
 
 pub(crate) fn run() -> Vec<Row> {
-    let (device, counts) = Counting::new(device("hdd:exos-x24,memory:2G"));
+    let (device, counts) = Counting::over(device("hdd:exos-x24,memory:16G"));
     simulate(device, pool(1024, 64, 64, false), async move |world, disk| {
-        let options = Options { entries_max: 1 << 20, ..Options::default() };
-        let store = fresh(&world, &disk, 4096, options).await;
+        // No checkpoint comes in between.
+        let options = Options { entries_max: 1 << 20, changes_max: 1 << 20, ..Options::default() };
+        let store = fresh(&world, &disk, 65_536, options).await;
         for number in 0..256 {
             put(&store, number, 1 << 20).await.expect("room");
         }

@@ -10,7 +10,7 @@ use isotherm_seam::{Draws, Lba, Nanos, Persist};
 use isotherm_store::sched::{CalibrateOptions, Class, calibrate};
 use isotherm_store::{Get, Options, Store, World};
 
-use crate::report::{Row, Want};
+use crate::report::{Row, Want, verbose};
 use crate::rig::{DRAWS, device, fresh, key, pool, put, simulate, wall_s};
 
 const ON: &str = "hdd:exos-x24,memory:16G";
@@ -125,7 +125,7 @@ async fn wait(transfer: Option<isotherm_reactor::Transfer>) {
 }
 
 /// Payload bytes a second of durable puts.
-fn puts(spec: &str, len: usize) -> f64 {
+fn puts(spec: &'static str, len: usize) -> f64 {
     simulate(device(spec), pool(64, 64, 96, false), async move |world, disk| {
         let profile = profile(&world, &disk).await;
         let options = Options { entries_max: 1 << 20, profile, ..Options::default() };
@@ -137,7 +137,13 @@ fn puts(spec: &str, len: usize) -> f64 {
             async move { put(&store, number, len).await.expect("room") }
         })
         .await;
-        PUT_BYTES as f64 / (wall_s(&world) - start)
+        let seconds = wall_s(&world) - start;
+        verbose(&format!(
+            "{spec}, {len} bytes: {:?}\n{:?}",
+            store.status().counters,
+            store.sched_stats()
+        ));
+        PUT_BYTES as f64 / seconds
     })
 }
 

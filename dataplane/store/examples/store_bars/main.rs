@@ -2,6 +2,8 @@
 //!
 //! `cargo run --release -p isotherm-store --example store_bars [-- BAR ...]`
 //!
+//! `--features peers` adds `peers`: durable puts beside redb and fjall.
+//!
 //! Bars that run on the mechanical disk are in virtual time from one seed, so they are the same on
 //! every machine; those of one core are in wall-clock time and want a quiet machine.
 
@@ -9,9 +11,13 @@ mod amplification;
 mod core_rate;
 mod counts;
 mod disk_rate;
+#[cfg(feature = "peers")]
+mod peers;
 mod report;
+mod restart;
 mod rig;
 mod scrub;
+mod sparse;
 
 use report::Row;
 
@@ -28,6 +34,9 @@ const GROUPS: &[Group] = &[
     Group { name: "puts", run: core_rate::puts },
     Group { name: "amplification", run: amplification::run },
     Group { name: "scrub", run: scrub::run },
+    Group { name: "restart", run: restart::run },
+    #[cfg(feature = "peers")]
+    Group { name: "peers", run: peers::run },
 ];
 
 fn main() {

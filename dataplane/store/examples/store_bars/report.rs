@@ -60,3 +60,10 @@ fn number(value: f64) -> String {
         _ => format!("{value:.3}"),
     }
 }
+
+/// Tells more where `STORE_BARS_VERBOSE` is set.
+pub(crate) fn verbose(text: &str) {
+    if std::env::var_os("STORE_BARS_VERBOSE").is_some() {
+        eprintln!("{text}");
+    }
+}

@@ -66,6 +66,23 @@ pub(crate) fn host<T: 'static, F: Future<Output = T> + 'static>(
     reactor.run(task(world, disk))
 }
 
+/// Runs in wall-clock time on a device that works on other threads.
+#[cfg(feature = "peers")]
+pub(crate) fn host_file<T: 'static, F: Future<Output = T> + 'static>(
+    spec: &str,
+    pool: BufPool,
+    task: impl FnOnce(World, Disk) -> F,
+) -> T {
+    let (clock, park) = (HostClock::new(), ThreadPark::new());
+    let options = OpenOptions { write: true, ..OpenOptions::default() };
+    let context = OpenContext { options, unparker: park.unparker(), seed: 1, leaves: &mut [] };
+    let device = Spec::parse(spec).and_then(|spec| spec.open(context));
+    let mut reactor = Reactor::new(park, clock, ReactorConfig::default());
+    let disk = reactor.attach(device.unwrap_or_else(|e| panic!("{e}")));
+    let world = World { handle: reactor.handle().clone(), pool, clock: Rc::new(clock) };
+    reactor.run(task(world, disk))
+}
+
 /// Formats the disk and opens it.
 pub(crate) async fn fresh(
     world: &World,
@@ -117,7 +134,7 @@ pub(crate) struct Counting {
 }
 
 impl Counting {
-    pub(crate) fn new(inner: Box<dyn BlockDevice>) -> (Box<dyn BlockDevice>, Rc<Cell<Counts>>) {
+    pub(crate) fn over(inner: Box<dyn BlockDevice>) -> (Box<dyn BlockDevice>, Rc<Cell<Counts>>) {
         let counts = Rc::new(Cell::new(Counts::default()));
         (Box::new(Counting { inner, counts: Rc::clone(&counts) }), counts)
     }
