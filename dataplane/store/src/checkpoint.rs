@@ -120,7 +120,10 @@ impl Core {
         }
         let mut writer = RunWriter::new(self, 0);
         for entry in changes {
-            writer.push(*entry).await?;
+            if let Err(why) = writer.push(*entry).await {
+                writer.abandon().await;
+                return Err(why);
+            }
         }
         writer.finish().await
     }

@@ -252,16 +252,22 @@ impl Core {
         }
     }
 
-    /// A buffer for a record of the store's own, as soon as the pool has one.
+    /// A buffer for a record of the store's own, as soon as there is one.
     pub(crate) async fn record_buf(&self, len_bytes: u32) -> PutBuf {
+        PutBuf::over(self.own_buf(PutBuf::buffer_bytes(len_bytes as usize)).await, len_bytes)
+    }
+
+    /// A buffer of the pool, or one of those that never leave the store, as soon as there is one.
+    pub(crate) async fn own_buf(&self, len_bytes: usize) -> IoBuf {
         loop {
-            match PutBuf::new(&self.world.pool, len_bytes) {
+            match self.world.pool.alloc(len_bytes) {
                 Ok(buf) => return buf,
                 Err(PoolExhausted::TooLong) => panic!("the pool is made for the longest record"),
                 Err(_) => {}
             }
-            if let Some(buf) = self.state.borrow_mut().spares.pop() {
-                return PutBuf::over(buf, len_bytes);
+            if let Some(mut buf) = self.state.borrow_mut().spares.pop() {
+                buf.set_len(len_bytes);
+                return buf;
             }
             self.world.handle.sleep(Nanos::from_micros(200)).await;
         }

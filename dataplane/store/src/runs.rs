@@ -123,15 +123,37 @@ impl RunWriter {
         Ok(())
     }
 
+    /// The run will not be: its chunks count no more.
+    pub(crate) async fn abandon(mut self) {
+        while !self.under_way.is_empty() {
+            // One that failed was never counted.
+            let _ = self.wait_one().await;
+        }
+        let state = &mut *self.core.state.borrow_mut();
+        for (_, place) in &self.done {
+            state.extents.sub_live(place);
+        }
+    }
+
     /// Writes the rest. `None` if there was no entry.
     pub(crate) async fn finish(mut self) -> Result<Option<RunInfo>, PutError> {
+        match self.write_rest().await {
+            Ok(()) => Ok(RunInfo::new(self.id, self.level, &self.done)),
+            Err(why) => {
+                self.abandon().await;
+                Err(why)
+            }
+        }
+    }
+
+    async fn write_rest(&mut self) -> Result<(), PutError> {
         if !self.waiting.is_empty() {
             self.write_chunk().await?;
         }
         while !self.under_way.is_empty() {
             self.wait_one().await?;
         }
-        Ok(RunInfo::new(self.id, self.level, &self.done))
+        Ok(())
     }
 }
 
@@ -191,20 +213,9 @@ impl Core {
             (plan, runs)
         };
         let mut writer = RunWriter::new(self, plan.level);
-        let sources = runs.iter().cloned().map(RunSource::new).collect();
-        let mut merge = Merge::new(sources, plan.drop_gone);
-        loop {
-            match merge.next() {
-                Merged::Entry(entry) => writer.push(entry).await?,
-                Merged::NeedChunk(at) => {
-                    let source: &mut RunSource<ChunkBytes> = merge.source_mut(at);
-                    let chunk = *source.wants().expect("it needs one");
-                    let bytes = self.read_chunk(&chunk).await.map_err(|_| PutError::Damaged)?;
-                    let source = merge.source_mut(at);
-                    source.feed(bytes).map_err(|_| PutError::Damaged)?;
-                }
-                Merged::End => break,
-            }
+        if let Err(why) = self.merge_into(&mut writer, &runs, plan.drop_gone).await {
+            writer.abandon().await;
+            return Err(why);
         }
         let merged = writer.finish().await?;
         let state = &mut *self.state.borrow_mut();
@@ -216,6 +227,29 @@ impl Core {
         }
         self.count(|counters| counters.runs_merged += runs.len() as u64);
         Ok(true)
+    }
+
+    async fn merge_into(
+        self: &Rc<Core>,
+        writer: &mut RunWriter,
+        runs: &[RunInfo],
+        drop_gone: bool,
+    ) -> Result<(), PutError> {
+        let sources = runs.iter().cloned().map(RunSource::new).collect();
+        let mut merge = Merge::new(sources, drop_gone);
+        loop {
+            match merge.next() {
+                Merged::Entry(entry) => writer.push(entry).await?,
+                Merged::NeedChunk(at) => {
+                    let source: &mut RunSource<ChunkBytes> = merge.source_mut(at);
+                    let chunk = *source.wants().expect("it needs one");
+                    let bytes = self.read_chunk(&chunk).await.map_err(|_| PutError::Damaged)?;
+                    let source = merge.source_mut(at);
+                    source.feed(bytes).map_err(|_| PutError::Damaged)?;
+                }
+                Merged::End => return Ok(()),
+            }
+        }
     }
 
     /// Reads a chunk and checks that its record is whole.
@@ -230,13 +264,16 @@ impl Core {
         };
         let _pin = self.pin(place.extent);
         let origin = self.origin(place.extent, place.block);
-        let len = usize::from(place.blocks) * BLOCK_BYTES;
-        let buf = self.world.pool.alloc(len).map_err(GetError::Buffer)?;
+        let buf = self.own_buf(usize::from(place.blocks) * BLOCK_BYTES).await;
         let (result, buf) = self.medium.read(place.extent, place.block, buf).await;
-        let len = result.map(|()| check_chunk(&buf, &origin));
-        if let Ok(Some(len)) = len {
-            return Ok(ChunkBytes::new(&buf, len));
-        }
+        let bytes =
+            result.map(|()| check_chunk(&buf, &origin).map(|len| ChunkBytes::new(&buf, len)));
+        self.state.borrow_mut().recycle(buf);
+        let failed = match bytes {
+            Ok(Some(bytes)) => return Ok(bytes),
+            Ok(None) => damaged,
+            Err(error) => GetError::Io(error),
+        };
         // A merge may have made an end of the run meanwhile, and somebody else may be there now.
         let is_ours = {
             let state = self.state.borrow();
@@ -245,7 +282,7 @@ impl Core {
         if is_ours {
             self.suspect(place.extent);
         }
-        Err(len.map_or_else(GetError::Io, |_| damaged))
+        Err(failed)
     }
 
     /// Looks for a whole key in the runs; `None` if the newest of them that has it says that it
