@@ -256,7 +256,8 @@ impl Plan {
         let setup = Setup::draw(seed);
         let mut draws = Draws::new(seed, SETUP, 1);
         let wanted = 20 + draws.below(80) as usize;
-        let mut writer = Writer { setup: &setup, version: 0, seed };
+        let lens = [0; KEYS_MAX as usize];
+        let mut writer = Writer { setup: &setup, version: 0, seed, lens };
         let mut steps = Vec::new();
         let mut ops = 0;
         while ops < wanted {
@@ -275,9 +276,8 @@ impl Plan {
             if let Some(key) = harmed
                 && draws.happens(0.6)
             {
-                let at = draws.below(3_000) as u32;
-                let len = 1 + draws.below(2_000) as u32;
-                let reads = vec![Op::Range { key, at, len }, Op::Range { key, at: 0, len: 1 }];
+                let len = writer.lens[usize::from(key)].max(2) - 1;
+                let reads = vec![Op::Range { key, at: 1, len }, Op::Range { key, at: 0, len: 1 }];
                 ops += reads.len();
                 let what = What::Run { ops: reads, cut: None };
                 steps.push(Step { number: number + 1, what });
@@ -310,6 +310,8 @@ struct Writer<'a> {
     setup: &'a Setup,
     version: u32,
     seed: u64,
+    /// Length of the last put of each key.
+    lens: [u32; KEYS_MAX as usize],
 }
 
 impl Writer<'_> {
@@ -376,6 +378,7 @@ impl Writer<'_> {
         if chance < puts {
             self.version += 1;
             let len = self.len(draws);
+            self.lens[usize::from(key)] = len;
             return Op::Put { key, version: self.version, len, expires: draws.happens(0.1) };
         }
         match draws.below(58) {
