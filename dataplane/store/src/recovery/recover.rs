@@ -411,9 +411,10 @@ impl ScannedDisk {
             Some((incarnation, true)) if incarnation > floor => {
                 Ok((Some(incarnation), incarnation))
             }
-            Some((incarnation, _)) => Ok((None, incarnation.max(floor))),
-            None => {
-                // The head is damaged or was never written: what lies behind it tells.
+            _ => {
+                // The head of a life is damaged, or its write failed and the end of the life
+                // before it still stands there: what lies behind it tells.
+                let floor = floor.max(first.map_or(0, |(incarnation, _)| incarnation));
                 let seen = self.walker(&Options::default()).lives(extent, limit).await?;
                 let life = seen.filter(|incarnation| *incarnation > floor);
                 Ok((life, seen.unwrap_or(0).max(floor)))
