@@ -1,13 +1,15 @@
 //! A store on a real driver, over a file or a block device.
+#![allow(clippy::disallowed_methods, reason = "waits for the kernel to let go of a device")]
 
 use std::future::Future;
 use std::path::Path;
 use std::rc::Rc;
+use std::time::Duration;
 
 use isotherm_block::File;
 use isotherm_host::{HostClock, ThreadPark};
 use isotherm_reactor::{Disk, Reactor, ReactorConfig};
-use isotherm_seam::{BlockDevice, BlockSize, OpenOptions, Park, PoolClass, PoolLayout};
+use isotherm_seam::{BlockDevice, BlockSize, OpenError, OpenOptions, Park, PoolClass, PoolLayout};
 use isotherm_seam::{BufPool, Clock};
 use isotherm_store::{FormatOptions, World};
 use isotherm_uring::{Ring, RingConfig};
@@ -49,15 +51,26 @@ pub fn on_disk<T: 'static, F: Future<Output = T> + 'static>(
     };
     match ring {
         Some(ring) => {
-            let device = ring.open(path, &options).expect("the disk opens");
+            let device = soon(|| ring.open(path, &options));
             run(ring, pool, wrap(Box::new(device)), job)
         }
         None => {
             let park = ThreadPark::new();
-            let device = File::open(path, &options, 4, park.unparker()).expect("the disk opens");
+            let device = soon(|| File::open(path, &options, 4, park.unparker()));
             run(park, pool, wrap(Box::new(device)), job)
         }
     }
+}
+
+/// Opens a device that a process held which was killed: the kernel lets go of it a little later.
+fn soon<D>(open: impl Fn() -> Result<D, OpenError>) -> D {
+    for _ in 0..500 {
+        match open() {
+            Ok(device) => return device,
+            Err(_) => std::thread::sleep(Duration::from_millis(10)),
+        }
+    }
+    open().expect("the disk opens")
 }
 
 fn run<T: 'static, P: Park, F: Future<Output = T> + 'static>(
