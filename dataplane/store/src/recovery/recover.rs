@@ -7,8 +7,10 @@ use std::rc::Rc;
 use isotherm_seam::IoError;
 
 use super::ahead::{Ahead, AheadBytes};
+use super::format::write_checkpoint;
 use super::scan::{Found, Hidden, OpenError, ScannedDisk, written_blocks};
 use super::walk::{FoundRecord, Hole, Walked, Walker, What};
+use crate::PutError;
 use crate::append::{Lanes, NO_KILLS};
 use crate::core::{CheckpointState, Core, Counters, SPARES, State, World};
 use crate::event::{Answers, Event};
@@ -445,6 +447,50 @@ impl ScannedDisk {
     }
 }
 
+/// The checkpoint that recovery went by, once more, with numbers that are free for sure: whoever
+/// dies between this and the next checkpoint leaves blocks under numbers that nobody gives out
+/// again.
+fn claim(checkpoint: &Checkpoint, number: u64) -> Checkpoint {
+    Checkpoint {
+        number,
+        clean: false,
+        next_sequence: checkpoint.next_sequence + SEQUENCE_GAP,
+        next_incarnation: checkpoint.next_incarnation + INCARNATION_GAP,
+        ..checkpoint.clone()
+    }
+}
+
+/// Writes the claim before anything else is written; a write that fails is tried once more.
+/// Gives back where the next checkpoint goes, and the number of the last durable one.
+async fn write_claim(
+    world: &World,
+    medium: &Medium,
+    claim: &Checkpoint,
+    longest: usize,
+    (turn, mut ends, follows): (usize, [u32; 2], u64),
+) -> Result<(usize, [u32; 2], u64), OpenError> {
+    let mut buf = world.pool.alloc(longest)?;
+    for tries in 0.. {
+        let mut result = match medium.cut.zoned {
+            true => medium.zone_reset(medium.cut.meta()[turn]).await,
+            false => Ok(()),
+        };
+        if result.is_ok() {
+            let (end, back) = write_checkpoint(buf, medium, claim, follows, turn, 0).await;
+            buf = back;
+            ends[turn] = *end.as_ref().unwrap_or(&u32::MAX);
+            result = end.map(drop);
+        }
+        match result {
+            Ok(()) => break,
+            Err(_) if tries == 0 => {}
+            Err(_) => return Err(OpenError::Start(PutError::Fenced)),
+        }
+    }
+    medium.flush().await.map_err(|_| OpenError::Start(PutError::Fenced))?;
+    Ok((1 - turn, ends, claim.number))
+}
+
 /// What recovery worked out.
 struct Parts {
     checkpoint: Checkpoint,
@@ -610,9 +656,17 @@ impl RecoveredDisk {
             }
         }
         let gap = !report.clean;
+        let longest = PutBuf::buffer_bytes(checkpoint.payload_max as usize);
+        let mut place = (self.turn, self.ends, checkpoint.number);
+        let last = scanned.number_max.max(checkpoint.number);
         if gap {
             extents.skip_incarnations(INCARNATION_GAP);
+            if !report.full_scan {
+                let claim = claim(&checkpoint, last + 1);
+                place = write_claim(&scanned.world, &medium, &claim, longest, place).await?;
+            }
         }
+        let (turn, ends, durable) = place;
         let next_run = runs.iter().map(|run| run.id + 1).max().unwrap_or(0)
             + if gap { SEQUENCE_GAP } else { 0 };
         let batch_bufs = (0..4)
@@ -626,7 +680,6 @@ impl RecoveredDisk {
         let queue =
             DiskQueue::new(&scanned.world.handle, medium.disk().clone(), profile, options.sched);
         let medium = medium.queued(queue);
-        let longest = PutBuf::buffer_bytes(checkpoint.payload_max as usize);
         let spares = (0..SPARES)
             .map(|_| scanned.world.pool.alloc(longest))
             .collect::<Result<Vec<_>, _>>()?;
@@ -653,12 +706,12 @@ impl RecoveredDisk {
             over: false,
             failures_in_row: 0,
             checkpoint: CheckpointState {
-                durable: checkpoint.number,
-                last: scanned.number_max.max(checkpoint.number),
+                durable,
+                last: last.max(durable),
                 busy: false,
                 wanted: false,
-                turn: self.turn,
-                ends: self.ends,
+                turn,
+                ends,
                 profile: profile.to_bytes().to_vec(),
             },
             reclaiming: false,
