@@ -2,8 +2,8 @@
 //! 80 % of all extents full, once the disk has been overwritten several times.
 
 use isotherm_block::{Memory, Shape};
-use isotherm_seam::{Draws, Nanos};
-use isotherm_store::{Options, Put, PutError, Store, World};
+use isotherm_seam::Draws;
+use isotherm_store::{Options, Put, PutError, Store};
 
 use crate::report::{Row, Want, verbose};
 use crate::rig::{Counting, DRAWS, fresh, key, pool, put, simulate};
@@ -32,7 +32,7 @@ fn measure(skew: Option<f64>) -> f64 {
     let memory = Memory::new(&Shape::new(bytes)).expect("memory for the device");
     let (device, counts) = Counting::over(Box::new(memory));
     simulate(device, pool(64, 512, 8, false), async move |world, disk| {
-        let options = Options { entries_max: 1 << 20, ..Options::default() };
+        let options = Options { entries_max: 1 << 20, reclaims: false, ..Options::default() };
         let store = fresh(&world, &disk, EXTENT_BLOCKS, options).await;
         let mut shards = 0;
         let total = EXTENTS as f64;
@@ -41,17 +41,17 @@ fn measure(skew: Option<f64>) -> f64 {
             shards += 1;
         }
         let mut keys = Keys::new(shards, skew);
-        overwrite(&world, &store, &mut keys, (shards as f64 * WARM_UP) as u64).await;
+        overwrite(&store, &mut keys, (shards as f64 * WARM_UP) as u64).await;
         let before = counts.get().write_bytes;
         let count = (shards as f64 * MEASURED) as u64;
-        overwrite(&world, &store, &mut keys, count).await;
+        overwrite(&store, &mut keys, count).await;
         let written = counts.get().write_bytes - before;
         verbose(&format!("{:?}", store.status()));
         written as f64 / (count * PAYLOAD as u64) as f64
     })
 }
 
-async fn overwrite(world: &World, store: &Store, keys: &mut Keys, count: u64) {
+async fn overwrite(store: &Store, keys: &mut Keys, count: u64) {
     let mut left = count;
     while left > 0 {
         let puts: Vec<_> = (0..left.min(TOGETHER))
@@ -64,9 +64,9 @@ async fn overwrite(world: &World, store: &Store, keys: &mut Keys, count: u64) {
         left -= puts.len() as u64;
         for (number, first) in puts {
             let mut result = first.await.map(drop);
-            // The cleaner has the disk for a moment.
+            // The device takes no time, so the cleaner is called when there is no room.
             while result == Err(PutError::Full) {
-                world.handle.sleep(Nanos::from_millis(1)).await;
+                store.reclaim_once().await.expect("something to clean");
                 result = put(store, number, PAYLOAD).await;
             }
             result.expect("the cleaner makes room");
