@@ -531,7 +531,7 @@ impl Core {
         let mut items = Vec::new();
         if first == 0 {
             let head =
-                ExtentHead { stream: Some(own.stream), opened_s: now_s, expires_s: own.bucket };
+                ExtentHead { stream: Some(own.stream), opened_s: now_s, expires_day: own.bucket };
             let buf = buf.as_mut().expect("taken above");
             buf.set_len(BLOCK_BYTES);
             head.write(Block::over_mut(buf));
@@ -925,7 +925,7 @@ impl State {
     /// A record is durable: the index learns of it, and whoever waits is answered.
     fn finish(
         &mut self,
-        item: Item,
+        mut item: Item,
         place: Place,
         sequence: u64,
         counters: &mut crate::core::Counters,
@@ -935,13 +935,11 @@ impl State {
             self.apply(&item, &place, sequence);
         }
         let key = item.key();
-        let mut item = item;
-        if !matches!(item.then, Then::Answer { .. }) {
-            if let Body::Shard { buf, .. } | Body::Chunk { buf, .. } = &mut item.body
-                && let Some(own) = buf.take()
-            {
-                self.recycle(own.buf);
-            }
+        if !matches!(item.then, Then::Answer { .. })
+            && let Body::Shard { buf, .. } | Body::Chunk { buf, .. } = &mut item.body
+            && let Some(own) = buf.take()
+        {
+            self.recycle(own.buf);
         }
         match (&item.body, item.then) {
             (Body::Shard { head, .. }, Then::Answer { slot, change, .. }) => {

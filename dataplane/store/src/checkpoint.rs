@@ -216,7 +216,7 @@ impl Core {
         for block in [0, self.medium.cut.extent_blocks - 1] {
             let mut buf = self.record_buf(0).await.buf;
             buf.set_len(BLOCK_BYTES);
-            let head = ExtentHead { stream: None, opened_s: self.world.wall_s(), expires_s: 0 };
+            let head = ExtentHead { stream: None, opened_s: self.world.wall_s(), expires_day: 0 };
             head.write(Block::over_mut(&mut buf));
             let origin = Origin { uuid: self.uuid, extent, block, incarnation };
             Block::over_mut(&mut buf).seal(&origin, 0, 0);

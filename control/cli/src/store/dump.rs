@@ -217,7 +217,7 @@ fn details(piece: &Dumped) -> Vec<String> {
         }
         Ok(Sound::Tombs(tombs)) => told.extend(tombs.iter().map(tomb_text)),
         Ok(Sound::Mark(mark)) => told.push(format!("crc of heads {:08x}", mark.heads_crc)),
-        Ok(Sound::Head(head)) => told.push(format!("expiry {}", head.expires_s)),
+        Ok(Sound::Head(head)) => told.push(format!("expires on day {}", head.expires_day)),
         Err(_) => {}
     }
     told
@@ -319,7 +319,7 @@ fn body_json(sound: &Sound) -> Value {
         }),
         Sound::Head(head) => json!({
             "stream": head.stream.map(words::stream),
-            "opened_s": head.opened_s, "expires_s": head.expires_s,
+            "opened_s": head.opened_s, "expires_day": head.expires_day,
         }),
     }
 }

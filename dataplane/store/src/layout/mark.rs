@@ -5,7 +5,7 @@
 //!  88 batch's first block   4           88 stream          1
 //!  92 records               4           89 zero            7
 //!  96 CRC of heads          4           96 opened, s       4
-//! 100 zero               3996          100 expires, s      4
+//! 100 zero               3996          100 expires, day    4
 //!                                      104 zero         3992
 //! ```
 //!
@@ -81,8 +81,8 @@ pub struct ExtentHead {
     pub stream: Option<Stream>,
     /// When it was opened, in seconds since 1970.
     pub opened_s: u32,
-    /// When its shards expire, 0 where unknown.
-    pub expires_s: u32,
+    /// On which day since 1970 its shards expire, 0 where unknown.
+    pub expires_day: u32,
 }
 
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -91,7 +91,7 @@ struct HeadBody {
     stream: u8,
     zero: [u8; 7],
     opened_s: U32,
-    expires_s: U32,
+    expires_day: U32,
     rest: [u8; BODY_BYTES - 16],
 }
 
@@ -106,7 +106,7 @@ impl ExtentHead {
         let body = HeadBody::mut_from_bytes(&mut block.body).expect("its size");
         body.stream = self.stream.map_or(RESET, |stream| stream as u8);
         body.opened_s = self.opened_s.into();
-        body.expires_s = self.expires_s.into();
+        body.expires_day = self.expires_day.into();
     }
 
     /// Reads a sound block of kind [`Kind::Head`].
@@ -116,6 +116,10 @@ impl ExtentHead {
             RESET => None,
             byte => Some(Stream::from_u8(byte).ok_or(BlockError::Contradiction)?),
         };
-        Ok(ExtentHead { stream, opened_s: body.opened_s.get(), expires_s: body.expires_s.get() })
+        Ok(ExtentHead {
+            stream,
+            opened_s: body.opened_s.get(),
+            expires_day: body.expires_day.get(),
+        })
     }
 }

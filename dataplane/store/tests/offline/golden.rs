@@ -153,11 +153,12 @@ fn marks_and_heads_have_their_bytes() {
     assert_eq!(Mark::chain(0, 0), isotherm_store::layout::crc32c(&[0; 8]));
     assert_eq!(Mark::chain(1, 2), isotherm_store::layout::crc32c(&[1, 0, 0, 0, 2, 0, 0, 0]));
 
-    let head = ExtentHead { stream: Some(Stream::Cold), opened_s: 0x0a0b_0c0d, expires_s: 0x0e0f };
+    let head =
+        ExtentHead { stream: Some(Stream::Cold), opened_s: 0x0a0b_0c0d, expires_day: 0x0e0f };
     let bytes = block(|block| head.write(block));
     assert_eq!(ExtentHead::read(Block::over(&bytes)), Ok(head));
     check("head", &bytes, HEAD);
-    let reset = ExtentHead { stream: None, opened_s: 1, expires_s: 0 };
+    let reset = ExtentHead { stream: None, opened_s: 1, expires_day: 0 };
     let bytes = block(|block| reset.write(block));
     assert_eq!(bytes[88], 255, "an emptied extent");
 }
