@@ -9,6 +9,7 @@
 //! - A key that moves is nobody else's to change until the move is durable. One that is being
 //!   changed is left alone: it may wait for the room that the cleaner is to make.
 
+use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use crate::api::PutError;
@@ -20,6 +21,8 @@ use crate::sched::Class;
 use crate::store::Store;
 use crate::{BLOCK_BYTES, Bug, ExtentId, Place};
 
+/// Extents that a pass cleans in part before it gives up.
+const PASSED_MAX: usize = 8;
 /// Records that are on their way at a time.
 const MOVES_MAX: u64 = 64;
 
@@ -104,8 +107,11 @@ impl Core {
             // The less room, the more of the disk's time: puts that wait for room are no gain.
             let share = if is_short { self.cleaning_share() } else { 0.10 };
             self.medium.queue().set_budget(Class::Rebalance, share);
-            let gained =
-                is_short && matches!(self.reclaim_pass(4).await, Ok(done) if done.cleaned > 0);
+            // A checkpoint alone may have freed what had died by itself.
+            let empty = self.state.borrow().extents.empty();
+            let gained = is_short
+                && matches!(self.reclaim_pass(4).await, Ok(done) if done.cleaned > 0
+                    || self.state.borrow().extents.empty() > empty);
             if !gained {
                 if is_short {
                     self.state.borrow_mut().exhausted = true;
@@ -139,19 +145,22 @@ impl Core {
 
     async fn reclaim_victims(self: &Rc<Core>, victims: u32) -> Result<Reclaimed, PutError> {
         let mut done = Reclaimed::default();
-        for _ in 0..victims {
+        // Cleaned in part: something in them was being changed, perhaps by who waits for room.
+        let mut passed = BTreeSet::new();
+        while done.cleaned < victims && passed.len() < PASSED_MAX {
             if self.state.borrow().fenced {
                 return Err(PutError::Fenced);
             }
-            let Some(candidate) = self.pick() else { break };
+            let Some(candidate) = self.pick(&passed) else { break };
             let moved = self.state_moved();
             let cleaned = self.clean(candidate.extent).await?;
             done.moved += self.state_moved() - moved;
             match cleaned {
                 Cleaned::Empty => done.cleaned += 1,
                 Cleaned::Unreadable => done.stuck += 1,
-                // What waits for room or for a change is for the next pass.
-                Cleaned::InPart => break,
+                Cleaned::InPart => {
+                    passed.insert(candidate.extent);
+                }
             }
             if self.has(Bug::ResetBeforeRelocation) {
                 let _ = self.empty(candidate.extent).await;
@@ -175,7 +184,7 @@ impl Core {
         self.counters.get().moved
     }
 
-    fn pick(&self) -> Option<Candidate> {
+    fn pick(&self, passed: &BTreeSet<ExtentId>) -> Option<Candidate> {
         let now_s = self.world.wall_s();
         let state = self.state.borrow();
         let bytes = f64::from(self.medium.cut.extent_blocks) * BLOCK_BYTES as f64;
@@ -184,6 +193,7 @@ impl Core {
         let candidates = state.extents.ids().filter_map(|extent| {
             let row = state.extents.row(extent);
             let may = row.state == ExtentState::Sealed
+                && !passed.contains(&extent)
                 && row.stream != Stream::Index
                 && !state.lanes.holds(extent)
                 && !state.stuck.contains(&(extent, row.incarnation))
