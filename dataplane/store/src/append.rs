@@ -20,7 +20,7 @@ use std::rc::Rc;
 use isotherm_seam::{IoBuf, IoError};
 
 use crate::api::{Identity, PutError};
-use crate::core::{Core, Done, State};
+use crate::core::{Answer, Core, Done, State};
 use crate::extents::{Extents, NoExtent, Taker};
 use crate::index::{Delta, DeltaKind};
 use crate::layout::{
@@ -174,17 +174,8 @@ pub(crate) struct Batch {
 
 impl Lanes {
     pub(crate) fn new() -> Lanes {
-        let lane = |stream| Lane {
-            stream,
-            bucket: 0,
-            queue: VecDeque::new(),
-            open: None,
-            closing: Vec::new(),
-            batches: 0,
-            direct: 0,
-            writing: 0,
-        };
-        Lanes { lanes: [Stream::Fresh, Stream::Warm, Stream::Cold, Stream::Index].map(lane).into() }
+        let streams = [Stream::Fresh, Stream::Warm, Stream::Cold, Stream::Index];
+        Lanes { lanes: streams.map(|stream| Lane::new(stream, 0)).into() }
     }
 
     /// An extent that a clean stop left open goes on.
@@ -223,16 +214,7 @@ impl Lanes {
             let expiring =
                 || self.lanes.iter().enumerate().filter(|(_, l)| l.stream == Stream::Expiring);
             if roomy && expiring().count() < BUCKETS_MAX {
-                self.lanes.push(Lane {
-                    stream,
-                    bucket,
-                    queue: VecDeque::new(),
-                    open: None,
-                    closing: Vec::new(),
-                    batches: 0,
-                    direct: 0,
-                    writing: 0,
-                });
+                self.lanes.push(Lane::new(stream, bucket));
                 return self.lanes.len() - 1;
             }
             // The idle lane of the nearest past takes the new bucket; its extent goes on.
@@ -272,6 +254,19 @@ impl Lanes {
 }
 
 impl Lane {
+    fn new(stream: Stream, bucket: u32) -> Lane {
+        Lane {
+            stream,
+            bucket,
+            queue: VecDeque::new(),
+            open: None,
+            closing: Vec::new(),
+            batches: 0,
+            direct: 0,
+            writing: 0,
+        }
+    }
+
     /// Appends no more to the open extent.
     fn close(&mut self, extents: &mut Extents) {
         if let Some(open) = self.open.take() {
@@ -425,11 +420,7 @@ impl Core {
         let key = item.key();
         let state = &mut *self.state.borrow_mut();
         match item.then {
-            Then::Answer { slot, change, .. } => {
-                state.answers.put(slot, Err(why));
-                state.changes.remove(&change);
-                state.end_turn(key);
-            }
+            Then::Answer { slot, change, .. } => state.answer_change(key, slot, change, Err(why)),
             Then::Move { .. } => {
                 state.moves -= 1;
                 state.end_turn(key);
@@ -724,9 +715,9 @@ impl Core {
         state.lanes.close_extent(*extent, &mut state.extents);
         state.settle(&batch);
         let own = &mut state.lanes.lanes[batch.lane];
-        for (mut item, _, sequence) in batch.items.into_iter().rev() {
-            item.sequence = Some(sequence);
-            item.written_at_failed(kill, sequence);
+        // Each has the number that it was given with its first batch.
+        for (mut item, ..) in batch.items.into_iter().rev() {
+            item.written_at_failed(kill);
             own.queue.push_front(item);
         }
         let mut counters = self.counters.get();
@@ -876,11 +867,11 @@ impl Item {
     }
 
     /// A record of it may lie where a write failed.
-    fn written_at_failed(&mut self, kill: Kill, sequence: u64) {
+    fn written_at_failed(&mut self, kill: Kill) {
         match &mut self.body {
             Body::Shard { head, .. } | Body::Chunk { head, .. } => head.kills.add(kill),
             // A copy of a tombstone kills no less than the tombstone.
-            Body::Tomb(tomb) => tomb.sequence = sequence,
+            Body::Tomb(_) => {}
         }
     }
 }
@@ -953,15 +944,11 @@ impl State {
                     sequence,
                     put_s: head.put_s,
                 };
-                self.answers.put(slot, Ok(Done::Put(identity)));
-                self.changes.remove(&change);
-                self.end_turn(key);
+                self.answer_change(key, slot, change, Ok(Done::Put(identity)));
             }
             (_, Then::Answer { slot, change, .. }) => {
                 counters.deletes += 1;
-                self.answers.put(slot, Ok(Done::Deleted));
-                self.changes.remove(&change);
-                self.end_turn(key);
+                self.answer_change(key, slot, change, Ok(Done::Deleted));
             }
             (_, Then::Move { .. }) => {
                 self.moves -= 1;
@@ -1005,6 +992,13 @@ impl State {
             }
             Then::Tell { .. } => {}
         }
+    }
+
+    /// A change of a key has come to its end.
+    pub(crate) fn answer_change(&mut self, key: Key, slot: u32, change: u64, answer: Answer) {
+        self.answers.put(slot, answer);
+        self.changes.remove(&change);
+        self.end_turn(key);
     }
 
     /// The next in line may change the key.

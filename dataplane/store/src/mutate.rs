@@ -174,10 +174,7 @@ impl Core {
     }
 
     fn answer_early(&self, key: Key, slot: u32, change: u64, answer: Result<Done, PutError>) {
-        let state = &mut *self.state.borrow_mut();
-        state.answers.put(slot, answer);
-        state.changes.remove(&change);
-        state.end_turn(key);
+        self.state.borrow_mut().answer_change(key, slot, change, answer);
         self.progress.notify();
     }
 
