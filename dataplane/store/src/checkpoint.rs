@@ -88,7 +88,7 @@ impl Core {
                 profile: state.checkpoint.profile.clone(),
             }
         };
-        let len = checkpoint.encode().len();
+        let len = checkpoint.len_bytes();
         if self.write_in_turn(&checkpoint, len).await.is_err() || self.medium.flush().await.is_err()
         {
             self.fence();

@@ -92,7 +92,7 @@ pub struct ExtentRow {
     pub state: State,
     /// What it holds.
     pub stream: Stream,
-    /// A read of it failed: nothing is appended, and it is emptied first.
+    /// A read of it failed: nothing more is appended in this life.
     pub suspect: bool,
     /// When its newest record was put, in seconds since 1970.
     pub newest_s: u32,
@@ -214,6 +214,12 @@ const _: () = assert!(size_of::<Header>() == 80);
 const _: () = assert!(size_of::<Row>() == 24);
 
 impl Checkpoint {
+    /// Its encoded length.
+    pub fn len_bytes(&self) -> usize {
+        let rows = self.extents.len() * size_of::<Row>();
+        size_of::<Header>() + rows + self.runs.len() + self.profile.len()
+    }
+
     /// Encoded, to be cut into parts.
     pub fn encode(&self) -> Vec<u8> {
         let rows = self.extents.len();
@@ -254,6 +260,7 @@ impl Checkpoint {
             crc: crc32c(&out[size_of::<Header>()..]).into(),
         };
         out[..size_of::<Header>()].copy_from_slice(header.as_bytes());
+        assert_eq!(out.len(), self.len_bytes(), "as long as was reckoned");
         out
     }
 
