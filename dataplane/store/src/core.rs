@@ -19,6 +19,7 @@ use crate::index::{Index, RunInfo};
 use crate::layout::Stream;
 use crate::medium::Medium;
 use crate::payload::PutBuf;
+use crate::recovery::{Walker, window_blocks};
 use crate::scrub::ScrubState;
 use crate::{Bug, ExtentId, Key, Options};
 
@@ -241,6 +242,17 @@ impl Core {
         if state.index.memtable().active_len() >= self.options.changes_max {
             state.checkpoint.wanted = true;
             self.chores.notify();
+        }
+    }
+
+    /// Reads extents piece by piece, on behalf of the medium's class.
+    pub(crate) fn walker<'a>(&'a self, medium: &'a Medium) -> Walker<'a> {
+        Walker {
+            world: &self.world,
+            medium,
+            uuid: self.uuid,
+            planted: self.options.planted,
+            window_blocks: window_blocks(medium),
         }
     }
 

@@ -249,7 +249,7 @@ impl Core {
         })
     }
 
-    /// A read of this extent failed: nothing more is appended to it, and it is emptied first.
+    /// A read of this extent failed: nothing more is appended to it.
     pub(crate) fn suspect(&self, extent: ExtentId) {
         self.count(|counters| counters.damaged += 1);
         let state = &mut *self.state.borrow_mut();

@@ -16,7 +16,7 @@ use crate::api::PutError;
 use crate::append::{Body, Item, Then};
 use crate::core::{Core, State};
 use crate::layout::{Block, Kill, Kind, RecordHead, Shape, State as ExtentState, Stream, Tomb};
-use crate::recovery::{Cursor, Piece, Walker, window_blocks};
+use crate::recovery::{Cursor, Piece};
 use crate::sched::Class;
 use crate::store::Store;
 use crate::{BLOCK_BYTES, Bug, ExtentId, Place};
@@ -35,8 +35,6 @@ pub struct Candidate {
     pub live: f64,
     /// Seconds since its newest record was put.
     pub age_s: f64,
-    /// A read of it failed.
-    pub suspect: bool,
 }
 
 /// The extent that is best emptied next: what is gained for what it costs, and the older it is
@@ -203,7 +201,6 @@ impl Core {
                 extent,
                 live: state.extents.live_bytes_of(extent) as f64 / bytes,
                 age_s: f64::from(now_s.saturating_sub(row.newest_s)),
-                suspect: row.suspect,
             })
         });
         victim(candidates)
@@ -217,13 +214,7 @@ impl Core {
             Stream::Fresh | Stream::Expiring => Stream::Warm,
             Stream::Warm | Stream::Cold | Stream::Index => Stream::Cold,
         };
-        let walker = Walker {
-            world: &self.world,
-            medium: &self.background,
-            uuid: self.uuid,
-            planted: self.options.planted,
-            window_blocks: window_blocks(&self.medium),
-        };
+        let walker = self.walker(&self.background);
         let mut cursor = Cursor::new(extent, row.incarnation, row.written);
         let from = Kill { extent, incarnation: row.incarnation };
         let (mut is_busy, mut is_whole) = (false, true);
@@ -403,7 +394,7 @@ mod tests {
     use super::*;
 
     fn candidate(extent: u32, live: f64, age_s: f64) -> Candidate {
-        Candidate { extent: ExtentId(extent), live, age_s, suspect: false }
+        Candidate { extent: ExtentId(extent), live, age_s }
     }
 
     #[test]

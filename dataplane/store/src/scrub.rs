@@ -16,7 +16,7 @@ use crate::api::GetError;
 use crate::core::Core;
 use crate::index::{DeltaKind, Entry};
 use crate::layout::{Kind, State as ExtentState};
-use crate::recovery::{Cursor, Piece, WalkError, Walker, window_blocks};
+use crate::recovery::{Cursor, Piece, WalkError};
 use crate::sched::Class;
 use crate::store::Store;
 use crate::{BLOCK_BYTES, ExtentId, Key, Place};
@@ -110,13 +110,7 @@ impl Core {
         let _pin = self.pin(extent);
         let row = *self.state.borrow().extents.row(extent);
         let medium = self.medium.for_class(Class::Scrub);
-        let walker = Walker {
-            world: &self.world,
-            medium: &medium,
-            uuid: self.uuid,
-            planted: self.options.planted,
-            window_blocks: window_blocks(&self.medium),
-        };
+        let walker = self.walker(&medium);
         let target = Some(ScrubTarget::Extent(extent));
         let mut report = ScrubReport { target, ..ScrubReport::default() };
         let mut cursor = Cursor::new(extent, row.incarnation, row.written);
