@@ -1,10 +1,10 @@
 //! Every option name that fio knows, built here or not.
 //!
 //! What must always hold: a name here is told apart from a misspelling, and no more: what works
-//! is in [`crate::OPTIONS`] only. A test asks an installed fio for its names and wants each
+//! is in [`crate::options`] only. A test asks an installed fio for its names and wants each
 //! found.
 
-/// Options of the core of fio 3.33 to 3.42 that [`crate::OPTIONS`] has not, aliases included.
+/// Options of the core of fio 3.33 to 3.42 that [`crate::options`] has not, aliases included.
 const CORE: &str = "\
 allow_file_create allow_mounted_write allrandrepeat apptag apptag_mask atomic ba block_error_percentiles \
 blockalign blocksize_range blocksize_unaligned bs_is_seq_rand bs_unaligned bsrange bssplit \

@@ -34,7 +34,7 @@ pub use environment::{Environment, Machine};
 pub use error::{Message, Near, ParseCause, ParseError, Place};
 pub use fast::FastRng;
 pub use job::{ArrivalProcess, Engine, Extent, Job, Pattern, Sequencer};
-pub use option::{Kind, OPTIONS, OptionRow, Word, find as find_option};
+pub use option::{Kind, OptionRow, Word, find as find_option, options};
 pub use parse::Parsed;
 pub use quantity::Expected;
 pub use script::Script;

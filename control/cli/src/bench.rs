@@ -3,7 +3,7 @@
 //! What must always hold: standard output, or the file named with `--output`, carries the
 //! results and nothing else; the exit code is zero only if every job ran to its end without a
 //! failed request. A flag is ours (the table below) or an option of the job
-//! ([`isotherm_workload::OPTIONS`]); any other is an error.
+//! ([`isotherm_workload::options`]); any other is an error.
 
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
@@ -12,7 +12,7 @@ use anyhow::{Context, bail};
 use isotherm_host::OsEntropy;
 use isotherm_load::{Report, Setup, Sight, TimeSource};
 use isotherm_seam::{Domain, Entropy};
-use isotherm_workload::{Environment, Kind, OPTIONS, Parsed, Script};
+use isotherm_workload::{Environment, Kind, Parsed, Script, options};
 
 use crate::machine;
 
@@ -356,7 +356,7 @@ fn long_help() -> String {
         "\nOptions of a job, as --NAME=VALUE or as NAME=VALUE in a job file. A --name begins a\n\
          job; what stands before the first one holds for all jobs:\n",
     );
-    for row in OPTIONS {
+    for row in options() {
         if matches!(row.kind, Kind::Noted(_)) {
             continue;
         }
@@ -370,7 +370,7 @@ fn long_help() -> String {
             text.push_str(&format!("  {:<30} one of {}\n", "", words.join(" ")));
         }
     }
-    let noted = OPTIONS.iter().filter(|row| matches!(row.kind, Kind::Noted(_)));
+    let noted = options().filter(|row| matches!(row.kind, Kind::Noted(_)));
     let noted: Vec<&str> = noted.map(|row| row.name).collect();
     text.push_str(&format!("  Accepted without effect, with a note: {}\n", noted.join(" ")));
     text.push_str(
@@ -439,6 +439,6 @@ mod tests {
     #[test]
     fn the_help_names_every_option() {
         let help = long_help();
-        assert!(OPTIONS.iter().all(|row| help.contains(row.name)));
+        assert!(options().all(|row| help.contains(row.name)));
     }
 }
