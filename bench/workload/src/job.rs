@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 
 use isotherm_seam::Nanos;
 
-use crate::Place;
 use crate::quantity::KB_BASE;
+use crate::{Place, Results};
 
 /// A job section with its defaults filled in.
 #[derive(Clone, Debug)]
@@ -83,6 +83,8 @@ pub struct Job {
     pub new_group: bool,
     /// One result for all jobs of the group.
     pub group_reporting: bool,
+    /// What is told of it, and how.
+    pub results: Results,
     /// The section's own options as written, in order.
     pub given: Vec<(String, String)>,
     /// Where each option that was given stood.
@@ -218,6 +220,7 @@ impl Job {
             stonewall: false,
             new_group: false,
             group_reporting: false,
+            results: Results::default(),
             given: Vec::new(),
             places: BTreeMap::new(),
         }

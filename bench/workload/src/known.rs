@@ -9,32 +9,32 @@ const CORE: &str = "\
 allow_file_create allow_mounted_write allrandrepeat apptag apptag_mask atomic ba block_error_percentiles \
 blockalign blocksize_range blocksize_unaligned bs_is_seq_rand bs_unaligned bsrange bssplit \
 buffer_compress_chunk buffer_compress_percentage buffer_pattern cgroup cgroup_nodelete cgroup_weight \
-clat_percentiles continue_on_error create_fsync create_on_open create_only dataplacement \
-dedupe_global dedupe_mode dedupe_percentage dedupe_working_set_percentage disk_util do_verify dp_scheme \
+continue_on_error create_fsync create_on_open create_only dataplacement \
+dedupe_global dedupe_mode dedupe_percentage dedupe_working_set_percentage do_verify dp_scheme \
 end_fsync error_dump exec_postrun exec_prerun exit_what exitall exitall_on_error experimental_verify \
 fadvise_hint fdatasync fdp fdp_pli fdp_pli_select file_append file_service_type fileoffset filesize \
 fill_device fill_fs flow flow_id flow_sleep flow_watermark fsync fsync_on_close gid hugepage-size \
 ignore_error ignore_zone_limits io_submit_mode iodepth_batch iodepth_batch_complete \
 iodepth_batch_complete_max iodepth_batch_complete_min iodepth_batch_submit iodepth_low ioscheduler \
-ioscheduler_switch job_max_open_zones job_start_clock_id lat_percentiles latency_percentile latency_run \
+ioscheduler_switch job_max_open_zones job_start_clock_id latency_percentile latency_run \
 latency_target latency_window lockfile lockmem log_alternate_epoch log_alternate_epoch_clock_id \
-log_avg_msec log_compression log_compression_cpus log_entries log_hist_coarseness log_hist_msec \
-log_issue_time log_max_value log_offset log_prio log_store_compressed log_unix_epoch log_window_value \
+\
+log_issue_time log_prio log_window_value \
 max_latency max_open_zones merge_blktrace_file merge_blktrace_iters merge_blktrace_scalars \
 nr_files nrfiles num_range numa_cpu_nodes numa_mem_policy offset_align offset_increment opendir \
-openfiles overwrite percentage_random percentage_sequential percentile_list pre_read priohint profile \
+openfiles overwrite percentage_random percentage_sequential pre_read priohint profile \
 random_distribution rate rate_cycle rate_ignore_thinktime rate_iops_min rate_min ratecycle ratemin \
 read_beyond_wp read_iolog read_iolog_chunked recover_zbd_write_error replay_align replay_no_stall \
 replay_redirect replay_scale replay_skip replay_time_scale serialize_overlap \
-significant_figures slat_percentiles softrandommap spr_cs spr_num_regions spr_op sprandom ss ss_dur \
-ss_interval ss_ramp startdelay stats steadystate steadystate_check_interval \
+softrandommap spr_cs spr_num_regions spr_op sprandom ss ss_dur \
+ss_interval ss_ramp startdelay steadystate steadystate_check_interval \
 steadystate_duration steadystate_ramp_time sync sync_file_range thinkcycles thinktime thinktime_blocks \
 thinktime_blocks_type thinktime_iotime thinktime_spin trim_backlog trim_backlog_batch trim_percentage \
-trim_verify_zero uid unified_rw_reporting unique_filename unit_base unlink unlink_each_loop verify \
+trim_verify_zero uid unique_filename unit_base unlink unlink_each_loop verify \
 verify_async verify_async_cpus verify_backlog verify_backlog_batch verify_dump verify_fatal \
 verify_header_seed verify_interval verify_offset verify_only verify_pattern verify_pattern_interval \
-verify_state_load verify_state_save verify_write_sequence wait_for write_barrier write_bw_log write_hint \
-write_hist_log write_iolog write_iops_log write_lat_log zero_buffers zone_reset_frequency \
+verify_state_load verify_state_save verify_write_sequence wait_for write_barrier write_hint \
+write_iolog zero_buffers zone_reset_frequency \
 zone_reset_threshold zonecapacity comm data_placement end_syncfs ramp_size \
 rwmixcycle verifysort verifysort_nr write_zone_remainder zonemode zonerange zonesize zoneskip";
 

@@ -50,6 +50,10 @@ pub enum Kind {
     Pattern(&'static [Word]),
     /// I/Os per second: one number, or one for reads and one for writes.
     Rates(fn(&mut Job, [Option<u64>; 2])),
+    /// Percentiles, ascending: numbers of which none is above 100.
+    Percents(fn(&mut Job, Vec<f64>)),
+    /// What names begin with; empty when given without a value.
+    Prefix(fn(&mut Job, &str)),
     /// One of some words.
     Word(&'static [Word]),
     /// Accepted, without effect; why.
@@ -110,7 +114,7 @@ pub(crate) fn nearest(name: &str) -> Option<Near> {
 impl OptionRow {
     /// Whether it may stand without a value.
     pub fn value_is_optional(&self) -> bool {
-        matches!(self.kind, Kind::Switch(_) | Kind::Noted(_))
+        matches!(self.kind, Kind::Switch(_) | Kind::Prefix(_) | Kind::Noted(_))
     }
 
     /// Where fio puts it among the options of a section, which it sorts: those that others

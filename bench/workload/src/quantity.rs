@@ -21,6 +21,11 @@ pub(crate) const KB_BASE: u64 = 1024;
 pub enum Expected {
     /// A size in bytes.
     Bytes,
+    /// Some percentiles.
+    Percents {
+        /// How many at most.
+        max: usize,
+    },
     /// A size, or a part of the whole.
     Extent,
     /// A length of time.
@@ -61,6 +66,9 @@ impl fmt::Display for Expected {
                 "one of {}, with :8 (random: so many in a row) or :-4k (in order: a skip)",
                 words.join(", ")
             ),
+            Expected::Percents { max } => {
+                write!(f, "at most {max} percentiles such as 50:99:99.9")
+            }
             Expected::Rates => write!(f, "I/Os per second: 100, or reads,writes as in 100,50"),
             Expected::OneOf(words) => write!(f, "one of {}", words.join(", ")),
             Expected::Text => write!(f, "a value"),

@@ -5,6 +5,7 @@
 
 use crate::option::{Kind, OptionRow, Word};
 use crate::quantity::{self, Expected};
+use crate::results::PERCENTILES_MAX;
 use crate::{Job, known, list};
 
 impl OptionRow {
@@ -13,6 +14,10 @@ impl OptionRow {
         match (&self.kind, value) {
             (Kind::Switch(set), None) => {
                 set(job, true);
+                return Ok(());
+            }
+            (Kind::Prefix(set), None) => {
+                set(job, "");
                 return Ok(());
             }
             (Kind::Noted(_), _) => return Ok(()),
@@ -26,7 +31,8 @@ impl OptionRow {
             Kind::Switch(set) | Kind::Flag(set) => {
                 set(job, quantity::flag(text).ok_or(Expected::Flag)?);
             }
-            Kind::Text(set) => set(job, text),
+            Kind::Text(set) | Kind::Prefix(set) => set(job, text),
+            Kind::Percents(set) => set(job, percents(text)?),
             Kind::Count(min, max, set) => {
                 check_blank(given)?;
                 let count = quantity::bytes(text, base).filter(|n| (min..=max).contains(n));
@@ -132,6 +138,19 @@ fn block_sizes(text: &str, kb_base: u64) -> Result<[u64; 3], Expected> {
     Ok([read, write, trim])
 }
 
+/// Numbers joined by colons, put in order, each once.
+fn percents(text: &str) -> Result<Vec<f64>, Expected> {
+    let expected = Expected::Percents { max: PERCENTILES_MAX };
+    let one = |part: &str| {
+        part.trim().parse::<f64>().ok().filter(|percent| (0.0..=100.0).contains(percent))
+    };
+    let percents: Option<Vec<f64>> = text.split(':').map(one).collect();
+    let mut percents = percents.ok_or(expected.clone())?;
+    percents.sort_by(f64::total_cmp);
+    percents.dedup();
+    if percents.len() > PERCENTILES_MAX { Err(expected) } else { Ok(percents) }
+}
+
 fn rates(text: &str, kb_base: u64) -> Option<[Option<u64>; 2]> {
     let one = |part: &str| match part {
         "" => Some(None),
@@ -160,6 +179,16 @@ mod tests {
         assert_eq!(rates("1k,"), Some([Some(1024), None]));
         assert_eq!(rates("1,2,3"), None);
         assert_eq!(rates("x"), None);
+    }
+
+    #[test]
+    fn percentiles_are_put_in_order() {
+        assert_eq!(percents("99:50:99.9:50"), Ok(vec![50.0, 99.0, 99.9]));
+        for bad in ["", "x", "101", "-1", "50:"] {
+            assert!(percents(bad).is_err(), "{bad}");
+        }
+        let many: Vec<String> = (1..=21).map(|n| n.to_string()).collect();
+        assert!(percents(&many.join(":")).is_err() && percents(&many[1..].join(":")).is_ok());
     }
 
     #[test]
