@@ -16,6 +16,11 @@ use crate::syscall;
 /// An open file or block device, and what it said of itself.
 pub(crate) struct Backing {
     pub(crate) file: File,
+    pub(crate) about: About,
+}
+
+/// What a file or block device said of itself.
+pub(crate) struct About {
     pub(crate) geometry: Geometry,
     pub(crate) block_device: bool,
     pub(crate) write: bool,
@@ -107,7 +112,8 @@ impl Backing {
         if bytes < needed_bytes {
             return Err(OpenCause::TooSmall { bytes, needed_bytes });
         }
-        Ok(Backing { file, geometry, block_device, write: options.write, direct, notes })
+        let write = options.write;
+        Ok(Backing { file, about: About { geometry, block_device, write, direct, notes } })
     }
 }
 
@@ -140,7 +146,7 @@ fn open_file(
 }
 
 fn open_cause(error: &std::io::Error) -> OpenCause {
-    OpenCause::from_errno(error.raw_os_error().unwrap_or(libc::EIO))
+    OpenCause::from_errno(syscall::errno_of(error))
 }
 
 fn block_size(bytes: u32) -> Result<BlockSize, OpenCause> {

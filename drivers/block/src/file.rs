@@ -13,8 +13,6 @@
 //! ```
 
 use std::collections::VecDeque;
-use std::fs::File as StdFile;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -29,6 +27,7 @@ use isotherm_seam::{
 use nix::fcntl::{FallocateFlags, fallocate};
 
 use crate::backing::Backing;
+use crate::parts::Parts;
 use crate::shape::admit;
 use crate::slots::Slots;
 use crate::spec::{DIRECT, LeafKind, OptionHelp, SIZE, parse_bytes, parse_switch};
@@ -41,6 +40,11 @@ pub(crate) const KIND: LeafKind = LeafKind {
         SIZE,
         DIRECT,
         OptionHelp { name: "threads", value: "4", meaning: "threads per device, 1 to 64" },
+        OptionHelp {
+            name: "part",
+            value: "8T",
+            meaning: "a longer disk goes on in PATH.1, PATH.2 and so on, each so long",
+        },
     ],
     example: "file:/tmp/disk.img?size=1G:direct=no",
     path: true,
@@ -50,6 +54,8 @@ pub(crate) const KIND: LeafKind = LeafKind {
         let direct = args.option("direct", "yes or no", parse_switch)?;
         let threads = |text: &str| text.parse().ok().filter(|n| (1..=64).contains(n));
         let threads = args.option("threads", "a number from 1 to 64", threads)?;
+        let whole = |text: &str| parse_bytes(text).filter(|n| *n > 0 && n.is_multiple_of(4096));
+        let part_bytes = args.option("part", "a size such as 8T, of whole 4K", whole)?;
         Ok(Arc::new(move |options, unparker| {
             let options = OpenOptions {
                 create_bytes: create_bytes.or(options.create_bytes),
@@ -57,8 +63,8 @@ pub(crate) const KIND: LeafKind = LeafKind {
                 ..*options
             };
             let threads = threads.unwrap_or(THREADS_DEFAULT);
-            let file = File::open(&path, &options, threads, Arc::clone(unparker));
-            Ok(Box::new(file.map_err(|e| e.cause)?))
+            let unparker = Arc::clone(unparker);
+            Ok(Box::new(File::open_parts(&path, &options, part_bytes, threads, unparker)?))
         }))
     }),
 };
@@ -93,7 +99,7 @@ struct Pending {
 }
 
 struct Shared {
-    file: StdFile,
+    parts: Parts,
     block_device: bool,
     logical: BlockSize,
     jobs: Mutex<Jobs>,
@@ -142,10 +148,21 @@ impl File {
         unparker: Arc<dyn Unpark>,
     ) -> Result<File, OpenError> {
         let path = path.as_ref();
-        let failed = |cause| OpenError::new(path.display().to_string(), cause);
-        let mut device = File::idle(path, options, unparker).map_err(failed)?;
+        File::open_parts(path, options, None, threads, unparker)
+            .map_err(|cause| OpenError::new(path.display().to_string(), cause))
+    }
+
+    /// As [`File::open`]; what is beyond `part_bytes` is in further files beside `path`.
+    fn open_parts(
+        path: &Path,
+        options: &OpenOptions,
+        part_bytes: Option<u64>,
+        threads: u32,
+        unparker: Arc<dyn Unpark>,
+    ) -> Result<File, OpenCause> {
+        let mut device = File::idle(path, options, part_bytes, unparker)?;
         let depth = device.geometry.depth_max;
-        device.start_threads(threads.clamp(1, depth)).map_err(failed)?;
+        device.start_threads(threads.clamp(1, depth))?;
         Ok(device)
     }
 
@@ -153,14 +170,21 @@ impl File {
     fn idle(
         path: &Path,
         options: &OpenOptions,
+        part_bytes: Option<u64>,
         unparker: Arc<dyn Unpark>,
     ) -> Result<File, OpenCause> {
-        let backing = Backing::open(path, options)?;
-        let depth = backing.geometry.depth_max;
+        let (about, parts) = match part_bytes {
+            Some(part_bytes) => Parts::open(path, options, part_bytes)?,
+            None => {
+                let Backing { file, about } = Backing::open(path, options)?;
+                (about, Parts::one(file))
+            }
+        };
+        let depth = about.geometry.depth_max;
         let shared = Arc::new(Shared {
-            file: backing.file,
-            block_device: backing.block_device,
-            logical: backing.geometry.logical,
+            parts,
+            block_device: about.block_device,
+            logical: about.geometry.logical,
             jobs: Mutex::new(Jobs {
                 queue: VecDeque::with_capacity(depth as usize),
                 stop: false,
@@ -173,11 +197,11 @@ impl File {
             unparker,
         });
         Ok(File {
-            geometry: backing.geometry,
-            write: backing.write,
+            geometry: about.geometry,
+            write: about.write,
             path: path.to_owned(),
-            direct: backing.direct,
-            notes: backing.notes,
+            direct: about.direct,
+            notes: about.notes,
             shared,
             slots: Slots::new(depth),
             refused: VecDeque::with_capacity(depth as usize),
@@ -384,7 +408,7 @@ impl Shared {
             Work::Read { at_bytes, mut bytes } => {
                 let result = transfer(self.logical, at_bytes, bytes.len(), |done| {
                     let offset = at_bytes + done as u64;
-                    self.file.read_at(&mut bytes[done..], offset).map_err(|e| errno_of(&e))
+                    self.parts.read_at(&mut bytes[done..], offset)
                 });
                 (Some(bytes), result)
             }
@@ -392,18 +416,16 @@ impl Shared {
                 let result = transfer(self.logical, at_bytes, bytes.len(), |done| {
                     let offset = at_bytes + done as u64;
                     match persist {
-                        Persist::Flush => {
-                            self.file.write_at(&bytes[done..], offset).map_err(|e| errno_of(&e))
-                        }
-                        Persist::Fua => syscall::write_durably(&self.file, &bytes[done..], offset),
+                        Persist::Flush => self.parts.write_at(&bytes[done..], offset),
+                        Persist::Fua => self.parts.write_durably(&bytes[done..], offset),
                     }
                 });
                 (Some(bytes), result)
             }
             Work::Flush => {
                 let start = self.logical.lba_of(0);
-                let result = self.file.sync_data();
-                (None, result.map_err(|e| IoError::from_errno(errno_of(&e), start)))
+                let result = self.parts.sync_data();
+                (None, result.map_err(|errno| IoError::from_errno(errno, start)))
             }
             Work::Discard { at_bytes, len_bytes } => {
                 let lba = self.logical.lba_of(at_bytes);
@@ -414,19 +436,21 @@ impl Shared {
     }
 
     fn discard(&self, at_bytes: u64, len_bytes: u64) -> Result<(), i32> {
-        loop {
-            let answer = if self.block_device {
-                syscall::discard(&self.file, at_bytes, len_bytes)
-            } else {
-                let hole =
-                    FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
-                let (at, len) = (at_bytes.cast_signed(), len_bytes.cast_signed());
-                fallocate(&self.file, hole, at, len).map_err(|errno| errno as i32)
-            };
-            if answer != Err(libc::EINTR) {
-                return answer;
+        self.parts.each(at_bytes, len_bytes, |file, at_bytes, len_bytes| {
+            loop {
+                let answer = if self.block_device {
+                    syscall::discard(file, at_bytes, len_bytes)
+                } else {
+                    let hole =
+                        FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
+                    let (at, len) = (at_bytes.cast_signed(), len_bytes.cast_signed());
+                    fallocate(file, hole, at, len).map_err(|errno| errno as i32)
+                };
+                if answer != Err(libc::EINTR) {
+                    return answer;
+                }
             }
-        }
+        })
     }
 }
 
@@ -457,10 +481,6 @@ fn transfer(
         }
     }
     Ok(())
-}
-
-fn errno_of(error: &std::io::Error) -> i32 {
-    error.raw_os_error().unwrap_or(libc::EIO)
 }
 
 #[cfg(test)]

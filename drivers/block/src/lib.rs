@@ -23,6 +23,7 @@ pub mod hdd;
 mod held;
 mod memory;
 mod null;
+mod parts;
 mod prefetch;
 mod shape;
 mod slots;

@@ -72,3 +72,8 @@ fn check(answer: libc::c_int) -> Result<libc::c_int, i32> {
 fn last_errno() -> i32 {
     std::io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO)
 }
+
+/// The errno of an error of the standard library; EIO where it has none.
+pub(crate) fn errno_of(error: &std::io::Error) -> i32 {
+    error.raw_os_error().unwrap_or(libc::EIO)
+}

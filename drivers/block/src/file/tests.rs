@@ -192,7 +192,7 @@ fn a_core_that_sleeps_on_event_is_woken_without_a_poll_in_vain() {
 #[test]
 fn a_buffer_stuck_in_the_kernel_is_leaked_and_others_come_back() {
     let file = file_of(65_536);
-    let mut device = File::idle(file.path(), &WRITE, bell()).unwrap();
+    let mut device = File::idle(file.path(), &WRITE, None, bell()).unwrap();
     device.patience = Duration::from_millis(1);
     let pool = pool();
     let free = pool.free_count();
