@@ -140,7 +140,7 @@ impl Drivers {
             let geometry = device.geometry();
             order.depth = order.depth.min(geometry.depth_max);
             let plan = region(job, device.as_ref(), seat)?;
-            ios = ios.saturating_add(budget(job, plan.ios));
+            ios = ios.saturating_add(budget(job, plan.units()));
             if is_bare_memory(spec) && job.pattern.reads {
                 let filled = self.fill(device.as_mut(), &plan);
                 filled.map_err(|cause| SetupError::new(job, "filename", cause))?;
@@ -209,7 +209,7 @@ impl Drivers {
         let mut buf = Some(self.pool.alloc(FILL_BYTES as usize).expect("one was set aside"));
         Content::new(plan.seed, 0).fill(block, Lba(0), buf.as_mut().expect("just taken"));
         let mut done: Vec<Completion> = Vec::with_capacity(1);
-        let (mut at, end) = (plan.first.0, plan.first.0 + plan.ios * plan.io_blocks);
+        let (mut at, end) = (plan.first.0, plan.first.0 + plan.blocks);
         while at < end {
             let mut chunk = buf.take().expect("it came back");
             let blocks = block.blocks_in(u64::from(FILL_BYTES)).min(end - at);
@@ -353,15 +353,15 @@ fn region(job: &Job, device: &dyn BlockDevice, seat: &Seat) -> Result<AddressPla
         let cause = SetupCause::Unaligned { what: "rw", bytes, block: block.bytes(), disk };
         return fail("rw", cause);
     }
+    let io_blocks = block.blocks_in(io_bytes);
     Ok(AddressPlan {
-        first: block.lba_of(start),
-        io_blocks: block.blocks_in(io_bytes),
-        ios: bytes / io_bytes,
+        block_bytes: u64::from(block.bytes()),
         random: job.pattern.random,
         revisit: job.revisit,
         skip_blocks: block.blocks_in(skip_bytes) as i64 * job.skip_bytes.signum(),
         run: job.run,
         sequencer: job.sequencer,
         seed: seat.seed,
+        ..AddressPlan::in_order(block.lba_of(start), io_blocks, bytes / io_bytes)
     })
 }

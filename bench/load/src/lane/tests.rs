@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicBool;
 use isotherm_block::Shape;
 use isotherm_seam::{BufPool, DeviceInfo, Geometry, PoolLayout};
 use isotherm_sim::{SimClock, SimPark};
-use isotherm_workload::{AddressPlan, Sequencer};
+use isotherm_workload::AddressPlan;
 
 use super::*;
 use crate::drive::{Progress, drive};
@@ -98,17 +98,8 @@ fn order(depth: u32, read_percent: u32, ios: u64) -> LaneOrder {
 fn run(order: LaneOrder, disks: usize, random: bool) -> Lane {
     let pool = BufPool::new(&PoolLayout::uniform(IO_BYTES, order.depth)).unwrap();
     let bufs = (0..order.depth).map(|_| pool.alloc(IO_BYTES as usize).unwrap()).collect();
-    let plan = AddressPlan {
-        first: Lba(4),
-        io_blocks: 8,
-        ios: 12,
-        random,
-        revisit: random,
-        skip_blocks: 0,
-        run: 1,
-        sequencer: Sequencer::Sequential,
-        seed: 5,
-    };
+    let plan =
+        AddressPlan { random, revisit: random, seed: 5, ..AddressPlan::in_order(Lba(4), 8, 12) };
     let disk = |_| LaneDisk::new(Picky::boxed(100), Addresses::new(&plan), &order);
     let disks = (0..disks).map(disk).collect();
     let lane = Lane::new(0, order, disks, bufs);
