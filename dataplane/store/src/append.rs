@@ -220,7 +220,10 @@ impl Core {
             }
             // A delete waits for the cleaner as long as that may gain something.
             Err(NoExtent::Full)
-                if taker == Taker::Tomb && self.options.reclaims && !state.exhausted =>
+                if taker == Taker::Tomb
+                    && self.options.reclaims
+                    && !state.exhausted
+                    && !state.closing =>
             {
                 self.chores.notify();
                 Room::Wait

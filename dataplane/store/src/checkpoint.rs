@@ -29,14 +29,21 @@ use crate::{BLOCK_BYTES, Bug, ExtentId};
 pub(crate) const META_BLOCKS: u32 = 8192;
 
 impl Core {
-    /// Writes a checkpoint; waits for one that is under way first.
+    /// Writes a checkpoint; waits for one that is under way first. None is written behind the
+    /// clean one.
     pub(crate) async fn checkpoint(self: &Rc<Core>, clean: bool) -> Result<(), PutError> {
         self.progress
             .until(|| {
                 let state = &mut *self.state.borrow_mut();
-                (!state.checkpoint.busy).then(|| state.checkpoint.busy = true)
+                if state.over {
+                    return Some(Err(PutError::Closed));
+                }
+                (!state.checkpoint.busy).then(|| {
+                    state.checkpoint.busy = true;
+                    Ok(())
+                })
             })
-            .await;
+            .await?;
         self.state.borrow_mut().checkpoint.wanted = false;
         let result = self.write_checkpoint(clean).await;
         self.state.borrow_mut().checkpoint.busy = false;
@@ -244,11 +251,16 @@ impl Core {
             let worked = !fenced
                 && (wanted && self.checkpoint(false).await.is_ok()
                     || !closing
-                        && matches!(self.merge_runs().await, Ok(true))
+                        && matches!(self.merge_runs(false).await, Ok(true))
                         && self.checkpoint(false).await.is_ok());
-            self.state.borrow_mut().keeping = false;
+            let is_asked = {
+                let state = &mut *self.state.borrow_mut();
+                state.keeping = false;
+                // Whoever asked while it was at work was not heard.
+                state.checkpoint.wanted && !state.fenced
+            };
             self.progress.notify();
-            if !worked {
+            if !worked && !is_asked {
                 self.chores.next().await;
             }
         }

@@ -139,8 +139,12 @@ pub(crate) struct State {
     pub(crate) failures_in_row: u32,
     pub(crate) checkpoint: CheckpointState,
     pub(crate) reclaiming: bool,
+    /// Runs of the index are being merged.
+    pub(crate) merging: bool,
     /// The cleaner found nothing to gain since something last died.
     pub(crate) exhausted: bool,
+    /// Records that have died since the store was opened.
+    pub(crate) deaths: u64,
     pub(crate) scrub: ScrubState,
     /// The disk is being taken out of service: no puts.
     pub(crate) retired: bool,

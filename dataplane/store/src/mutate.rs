@@ -134,6 +134,11 @@ impl Core {
         let core = Rc::clone(self);
         self.spawn("store.delete", async move {
             core.turn(delete.key, ticket.number).await;
+            if core.state.borrow().fenced {
+                // Nobody knows what became of the put before it: it may be on the disk, although
+                // the index has never heard of it.
+                return core.answer_early(delete.key, slot, change, Err(PutError::Fenced));
+            }
             let (replaced, kills) = match core.standing(&delete.key).await {
                 Ok(Standing::Absent) if !delete.hold => {
                     return core.answer_early(delete.key, slot, change, Ok(Done::Deleted));

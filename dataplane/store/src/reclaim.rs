@@ -23,6 +23,9 @@ use crate::{BLOCK_BYTES, Bug, ExtentId, Place};
 
 /// Extents that a pass cleans in part before it gives up.
 const PASSED_MAX: usize = 8;
+/// Passes that the cleaner makes in a row without an extent more at the end. What lies in many
+/// extents comes together in few in that many: a pass empties four.
+const FRUITLESS_MAX: u32 = 4;
 /// Records that are on their way at a time.
 const MOVES_MAX: u64 = 64;
 
@@ -92,6 +95,7 @@ impl Store {
 impl Core {
     /// The task that cleans when puts will soon find no extent.
     pub(crate) async fn cleaner_task(self: Rc<Core>) {
+        let mut fruitless = 0;
         loop {
             let (over, is_short) = {
                 let state = self.state.borrow();
@@ -106,18 +110,42 @@ impl Core {
             let share = if is_short { self.cleaning_share() } else { 0.10 };
             self.medium.queue().set_budget(Class::Rebalance, share);
             // A checkpoint alone may have freed what had died by itself.
-            let empty = self.state.borrow().extents.empty();
-            let gained = is_short
-                && matches!(self.reclaim_pass(4).await, Ok(done) if done.cleaned > 0
-                    || self.state.borrow().extents.empty() > empty);
-            if !gained {
+            let (empty, deaths) = {
+                let state = self.state.borrow();
+                (state.extents.empty(), state.deaths)
+            };
+            let worked = is_short
+                && (matches!(self.reclaim_pass(4).await, Ok(done) if done.cleaned > 0)
+                    || self.state.borrow().extents.empty() > empty
+                    || self.tidy_runs().await);
+            // What is packed ever anew without an extent more at the end is no gain.
+            let gained = self.state.borrow().extents.empty() > empty;
+            fruitless = if gained { 0 } else { fruitless + 1 };
+            // Something has died meanwhile: there may be something to gain after all.
+            let changed = is_short && self.state.borrow().deaths != deaths;
+            if (!worked || fruitless > FRUITLESS_MAX) && !changed {
                 if is_short {
                     self.state.borrow_mut().exhausted = true;
                     self.work.notify();
                 }
+                fruitless = 0;
                 self.chores.next().await;
             }
         }
+    }
+
+    /// Makes one run of the index of many, where these keep extents from being emptied and no
+    /// other has anything to gain.
+    async fn tidy_runs(self: &Rc<Core>) -> bool {
+        if self.reclaim_begins().await.is_err() {
+            return false;
+        }
+        // One checkpoint gives their extents up, the next one empties them.
+        let gained = matches!(self.merge_runs(true).await, Ok(true))
+            && self.checkpoint(false).await.is_ok()
+            && self.checkpoint(false).await.is_ok();
+        self.reclaim_ends();
+        gained
     }
 
     /// The cleaner's share of disk time, 0.1 to 0.7, by what is left of the room.
@@ -129,16 +157,32 @@ impl Core {
     }
 
     async fn reclaim_pass(self: &Rc<Core>, victims: u32) -> Result<Reclaimed, PutError> {
+        self.reclaim_begins().await?;
+        let result = self.reclaim_victims(victims).await;
+        self.reclaim_ends();
+        result
+    }
+
+    /// Waits for whoever cleans now. A store that closes begins no more of it, whoever waits: what
+    /// is written behind the clean mark might meet the next store on the disk.
+    async fn reclaim_begins(&self) -> Result<(), PutError> {
         self.progress
             .until(|| {
                 let state = &mut *self.state.borrow_mut();
-                (!state.reclaiming).then(|| state.reclaiming = true)
+                if state.closing {
+                    return Some(Err(PutError::Closed));
+                }
+                (!state.reclaiming).then(|| {
+                    state.reclaiming = true;
+                    Ok(())
+                })
             })
-            .await;
-        let result = self.reclaim_victims(victims).await;
+            .await
+    }
+
+    fn reclaim_ends(&self) {
         self.state.borrow_mut().reclaiming = false;
         self.progress.notify();
-        result
     }
 
     async fn reclaim_victims(self: &Rc<Core>, victims: u32) -> Result<Reclaimed, PutError> {

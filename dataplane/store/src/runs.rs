@@ -61,12 +61,11 @@ impl RunWriter {
             state.next_run += 1;
             state.next_run - 1
         };
-        let payload = (core.payload_max as usize).min(SEGMENT_BYTES);
         RunWriter {
             core: Rc::clone(core),
             id,
             level,
-            entries_max: (payload - CHUNK_HEAD_BYTES) / ENTRY_BYTES,
+            entries_max: chunk_entries_max(core.payload_max),
             waiting: Vec::new(),
             under_way: VecDeque::new(),
             done: Vec::new(),
@@ -166,7 +165,8 @@ impl State {
     }
 
     /// What to merge next; everything, when old runs keep too many extents from being emptied.
-    fn merge_plan(&self, extent_blocks: u32) -> Option<Plan> {
+    /// Without that there may be a run for each of many restarts, each in an extent of its own.
+    fn merge_plan(&self, extent_blocks: u32, payload_max: u32, needs_room: bool) -> Option<Plan> {
         if let Some(plan) = plan(&self.runs, self.index.len()) {
             return Some(plan);
         }
@@ -178,10 +178,10 @@ impl State {
                 row.stream == Stream::Index && crate::medium::can_hold(row.state)
             })
             .count() as u64;
-        let chunks = self.runs.iter().flat_map(|run| &run.chunks);
-        let blocks: u64 = chunks.map(|chunk| u64::from(chunk.place.blocks) + 1).sum();
-        let needed = blocks.div_ceil(u64::from(extent_blocks));
-        (extents > 2 + 2 * needed && self.runs.len() > 1).then(|| Plan {
+        let needed = run_blocks(&self.runs, payload_max).div_ceil(u64::from(extent_blocks));
+        // One run begins in an extent that is open already.
+        let most = if needs_room { 1 + needed } else { 2 + 2 * needed };
+        (extents > most && self.runs.len() > 1).then(|| Plan {
             ids: self.runs.iter().map(|run| run.id).collect(),
             level: self.runs.iter().map(|run| run.level).max().unwrap_or(0),
             drop_gone: true,
@@ -189,25 +189,52 @@ impl State {
     }
 }
 
+/// Entries of a chunk, at most.
+fn chunk_entries_max(payload_max: u32) -> usize {
+    ((payload_max as usize).min(SEGMENT_BYTES) - CHUNK_HEAD_BYTES) / ENTRY_BYTES
+}
+
+/// Blocks that these runs take as one, at most: each chunk with its head, and a mark for each.
+fn run_blocks(runs: &[RunInfo], payload_max: u32) -> u64 {
+    let entries: u64 = runs.iter().map(|run| run.entries).sum();
+    let per_chunk = chunk_entries_max(payload_max) as u64;
+    let blocks = |entries: u64| {
+        let payload_bytes = CHUNK_HEAD_BYTES as u64 + entries * ENTRY_BYTES as u64;
+        u64::from(Shape { payload_bytes: payload_bytes as u32 }.blocks()) + 1
+    };
+    let rest = entries % per_chunk;
+    entries / per_chunk * blocks(per_chunk) + if rest > 0 { blocks(rest) } else { 0 }
+}
+
 impl Core {
     /// Merges runs if there is something to merge. True if it was done: a checkpoint should
-    /// follow.
-    pub(crate) async fn merge_runs(self: &Rc<Core>) -> Result<bool, PutError> {
+    /// follow. `needs_room` says that nothing else would make room on the disk.
+    pub(crate) async fn merge_runs(self: &Rc<Core>, needs_room: bool) -> Result<bool, PutError> {
+        self.progress
+            .until(|| {
+                let state = &mut *self.state.borrow_mut();
+                (!state.merging).then(|| state.merging = true)
+            })
+            .await;
+        let result = self.merge_planned(needs_room).await;
+        self.state.borrow_mut().merging = false;
+        self.progress.notify();
+        result
+    }
+
+    async fn merge_planned(self: &Rc<Core>, needs_room: bool) -> Result<bool, PutError> {
         let (plan, runs) = {
             let state = self.state.borrow();
-            let Some(plan) = state.merge_plan(self.medium.cut.extent_blocks) else {
+            let extent_blocks = self.medium.cut.extent_blocks;
+            let Some(plan) = state.merge_plan(extent_blocks, self.payload_max, needs_room) else {
                 return Ok(false);
             };
             let runs: Vec<RunInfo> =
                 state.runs.iter().filter(|run| plan.ids.contains(&run.id)).cloned().collect();
-            let blocks: u32 = runs
-                .iter()
-                .flat_map(|run| &run.chunks)
-                .map(|chunk| u32::from(chunk.place.blocks) + 1)
-                .sum();
             // A merge must leave the spills their extents.
-            let extents = blocks / self.medium.cut.extent_blocks + 1;
-            if state.extents.empty() < extents + state.extents.reserve().moves {
+            let extents = run_blocks(&runs, self.payload_max) / u64::from(extent_blocks) + 1;
+            let spare = if needs_room { 1 } else { state.extents.reserve().moves };
+            if u64::from(state.extents.empty()) < extents + u64::from(spare) {
                 return Ok(false);
             }
             (plan, runs)

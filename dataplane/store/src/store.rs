@@ -284,6 +284,9 @@ impl Store {
     /// get `Closed` from now on.
     pub async fn close(self) -> Result<(), PutError> {
         self.core.state.borrow_mut().closing = true;
+        // A delete that waits for the cleaner waits no more.
+        self.core.work.notify();
+        self.core.progress.notify();
         self.flush().await;
         let core = &self.core;
         core.progress
@@ -298,6 +301,7 @@ impl Store {
         core.work.notify();
         core.written.notify();
         core.chores.notify();
+        core.progress.notify();
         result
     }
 }

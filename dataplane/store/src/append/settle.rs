@@ -246,6 +246,7 @@ impl State {
                 if let Some(replaced) = replaced {
                     self.extents.sub_live(replaced);
                     self.exhausted = false;
+                    self.deaths += 1;
                 }
                 self.extents.add_live(place);
             }

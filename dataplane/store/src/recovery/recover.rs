@@ -73,6 +73,10 @@ pub struct RecoveredDisk {
 /// Room for numbers that were given out and never seen again.
 const SEQUENCE_GAP: u64 = 1 << 20;
 const INCARNATION_GAP: u64 = 1 << 16;
+/// A checkpoint that could not be read this time may be read the next time, and must not be taken
+/// for one that was written since. There are fewer in the meta extents.
+const CHECKPOINT_GAP: u64 = 1 << 18;
+const _: () = assert!(CHECKPOINT_GAP > 2 * Place::EXTENT_BLOCKS_MAX as u64);
 
 /// Blocks of a window that the longest record fits in, with the head of an extent.
 pub(crate) fn window_blocks(medium: &Medium) -> u32 {
@@ -658,8 +662,9 @@ impl RecoveredDisk {
         let gap = !report.clean;
         let longest = PutBuf::buffer_bytes(checkpoint.payload_max as usize);
         let mut place = (self.turn, self.ends, checkpoint.number);
-        let last = scanned.number_max.max(checkpoint.number);
+        let mut last = scanned.number_max.max(checkpoint.number);
         if gap {
+            last += CHECKPOINT_GAP;
             extents.skip_incarnations(INCARNATION_GAP);
             if !report.full_scan {
                 let claim = claim(&checkpoint, last + 1);
@@ -715,7 +720,9 @@ impl RecoveredDisk {
                 profile: profile.to_bytes().to_vec(),
             },
             reclaiming: false,
+            merging: false,
             exhausted: false,
+            deaths: 0,
             scrub: ScrubState::default(),
             retired: checkpoint.retired,
             stuck: BTreeSet::new(),

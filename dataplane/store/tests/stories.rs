@@ -1,0 +1,230 @@
+//! What once went wrong, told as short as it can be: one test for each bug.
+
+mod suite;
+
+use isotherm_seam::{BlockSize, DiskId};
+use isotherm_sim::{CrashStyle, FaultRates, Sector, SimDiskConfig};
+use isotherm_store::layout::Kind;
+use isotherm_store::model::Model;
+use isotherm_store::{Delete, FormatOptions, GetError, Options, Put, PutError, Store};
+use suite::plan::{content, key};
+use suite::rig::{Drive, Rig};
+use suite::start;
+
+const EXTENT_BLOCKS: u32 = 16;
+
+/// A conventional disk of the fewest and smallest extents.
+fn small_disk(seed: u64) -> SimDiskConfig {
+    let mut config = SimDiskConfig::new(seed, DiskId(0), u64::from(16 * EXTENT_BLOCKS));
+    config.geometry.logical = BlockSize::B4096;
+    config.geometry.io_bytes_max = 2 << 20;
+    config.unreadable_p = 0.0;
+    config
+}
+
+fn options() -> Options {
+    Options { entries_max: 4_096, changes_max: 16, batch_bytes: 160 << 10, ..Options::default() }
+}
+
+fn formatted(config: SimDiskConfig) -> Rig {
+    let mut rig = Rig::new(config, true);
+    let (world, disk) = (rig.world(), rig.disk().clone());
+    let format =
+        FormatOptions { extent_blocks: Some(EXTENT_BLOCKS), ..FormatOptions::new([7; 16]) };
+    rig.run(async move { isotherm_store::format(&world, &disk, &format).await })
+        .expect("it ends")
+        .expect("it formats");
+    rig
+}
+
+fn open(rig: &mut Rig) -> Store {
+    start::opened(rig, &options(), false).expect("it ends").expect("it opens")
+}
+
+async fn put(store: Store, number: u8, len: u32) -> Result<(), PutError> {
+    let mut buf = store.buffer(len as usize).expect("the pool is large");
+    buf.fill(&content(number, 1, len));
+    store.put(Put::new(key(number)), buf).await.map(drop)
+}
+
+async fn read(store: Store, number: u8) -> Result<Vec<u8>, GetError> {
+    store.read(key(number)).await.map(|shard| shard.to_vec())
+}
+
+async fn checkpoint(store: Store) -> Result<(), PutError> {
+    store.checkpoint().await
+}
+
+async fn flush(store: Store) {
+    store.flush().await;
+}
+
+/// A cleaning that waited for another began when the store had written its clean mark already:
+/// it read and wrote on, while the next store was opened on the same disk.
+#[test]
+fn nothing_of_a_store_goes_on_when_it_is_closed() {
+    for seed in 0..60 {
+        let mut rig = formatted(small_disk(seed));
+        let store = open(&mut rig);
+        for number in 0..10 {
+            rig.run(put(store.clone(), number, 9_000)).expect("it ends").expect("there is room");
+        }
+        for number in (0..10).step_by(2) {
+            rig.run(store.delete(Delete::new(key(number)))).expect("it ends").expect("deleted");
+        }
+        let cleanings: Vec<_> = (0..3)
+            .map(|_| {
+                let store = store.clone();
+                rig.spawn(async move { store.reclaim_once().await.map(drop) })
+            })
+            .collect();
+        let checkpoint = rig.spawn(checkpoint(store.clone()));
+        // As far as the first cleaning's reads.
+        assert_eq!(rig.drive(Some(seed as u32 % 12), || false), Drive::Cut);
+        rig.run(store.close()).expect("it ends").expect("it closes");
+        let requests = |rig: &Rig| rig.world().handle.counters().completions;
+        let before = requests(&rig);
+        assert_eq!(rig.drive(None, || false), Drive::Stuck, "nothing is left to do");
+        assert_eq!(requests(&rig), before, "seed {seed}: requests of a store that was closed");
+        drop((cleanings, checkpoint));
+        rig.end().expect("all buffers are back");
+    }
+}
+
+/// Each restart after a power cut left a small run of the index in an extent of its own. They
+/// were not merged, as all of them together looked as if they would need three extents, and puts
+/// and deletes were refused on a disk that was nearly empty.
+#[test]
+fn restarts_do_not_fill_a_disk_with_runs() {
+    let mut rig = formatted(small_disk(1));
+    let mut store = open(&mut rig);
+    for round in 0..40u8 {
+        let number = round % 8;
+        rig.run(put(store.clone(), number, 100)).expect("it ends").expect("there is room");
+        if round % 3 == 2 {
+            let gone = Delete::new(key(number));
+            rig.run(store.delete(gone)).expect("it ends").expect("a delete finds room");
+        }
+        drop(store);
+        rig.crash(CrashStyle::None);
+        store = open(&mut rig);
+        assert_eq!(rig.drive(None, || false), Drive::Stuck, "the cleaner comes to an end");
+        let status = store.status();
+        assert!(status.room_extents > 0, "round {round}: {status:?}");
+    }
+    rig.run(store.close()).expect("it ends").expect("it closes");
+    rig.end().expect("all buffers are back");
+}
+
+/// A delete waited for a put of its key. The flush of that put failed, so that nobody knows what
+/// became of it; the index had never heard of it, and the delete was answered as done: there was
+/// nothing to delete. After a restart the shard was there.
+#[test]
+fn a_delete_behind_a_put_of_unknown_fate_is_not_acknowledged() {
+    let mut rig = formatted(small_disk(3));
+    let store = open(&mut rig);
+    rig.control.set_rates(FaultRates { flush_error: 1.0, ..FaultRates::default() });
+    let same = store.clone();
+    let both = async move {
+        let mut buf = same.buffer(100).expect("the pool is large");
+        buf.fill(&content(1, 1, 100));
+        let (put, delete) = (same.put(Put::new(key(1)), buf), same.delete(Delete::new(key(1))));
+        (put.await.map(drop), delete.await)
+    };
+    let (put, delete) = rig.run(both).expect("they end");
+    assert_eq!((put, delete), (Err(PutError::Fenced), Err(PutError::Fenced)));
+    drop(store);
+    rig.crash(CrashStyle::All);
+    rig.control.set_rates(FaultRates::default());
+    let store = open(&mut rig);
+    let found = rig.run(read(store.clone(), 1)).expect("it ends");
+    assert!(found.is_ok_and(|shard| shard.len() == 100), "the put was written");
+    drop(store);
+    rig.crash(CrashStyle::All);
+    rig.end().expect("all buffers are back");
+}
+
+/// The newest checkpoints could not be read for a moment. A full scan went on from the numbers of
+/// older ones, and at the next restart, when all could be read again, one of the old ones had the
+/// greater number: what was put since was gone.
+#[test]
+fn a_checkpoint_that_comes_back_is_not_the_newest() {
+    const META: [u64; 2] = [0, 8 * EXTENT_BLOCKS as u64];
+    for hidden_from in 1..EXTENT_BLOCKS as u64 {
+        let config = small_disk(4);
+        let mut rig = formatted(config.clone());
+        let store = open(&mut rig);
+        rig.run(put(store.clone(), 1, 100)).expect("it ends").expect("there is room");
+        for _ in 0..5 {
+            rig.run(checkpoint(store.clone())).expect("it ends").expect("it is written");
+        }
+        rig.run(store.close()).expect("it ends").expect("it closes");
+        let before = rig.control.image();
+        rig.end().expect("all buffers are back");
+        let hidden: Vec<u64> = META
+            .iter()
+            .flat_map(|meta| meta + hidden_from..meta + u64::from(EXTENT_BLOCKS))
+            .filter(|&block| !matches!(before.sector(block), Sector::Blank))
+            .collect();
+        let mut image = before.clone();
+        hidden.iter().for_each(|&block| image.set(block, Sector::Unreadable));
+        let mut rig = Rig::with_image(config.clone(), image, Model::default());
+        let opened = start::opened(&mut rig, &options(), true).expect("it ends");
+        let Ok(store) = opened else { continue };
+        rig.run(put(store.clone(), 2, 100)).expect("it ends").expect("there is room");
+        drop(store);
+        rig.crash(CrashStyle::All);
+        let mut image = rig.control.image();
+        rig.end().expect("all buffers are back");
+        for block in hidden {
+            if matches!(image.sector(block), Sector::Unreadable) {
+                image.set(block, before.sector(block).clone());
+            }
+        }
+        let mut rig = Rig::with_image(config, image, Model::default());
+        let store = open(&mut rig);
+        for number in [1, 2] {
+            let found = rig.run(read(store.clone(), number)).expect("it ends");
+            assert!(found.is_ok(), "hidden from {hidden_from}: shard {number}: {:?}", found.err());
+        }
+        rig.run(store.close()).expect("it ends").expect("it closes");
+        rig.end().expect("all buffers are back");
+    }
+}
+
+/// The keeper tried to merge runs, one of which could not be read. Meanwhile a put asked for a
+/// checkpoint that names extents, was not heard, and waited for ever.
+#[test]
+fn who_asks_for_a_checkpoint_during_a_merge_that_fails_gets_one() {
+    for seed in 0..20 {
+        let mut rig = formatted(small_disk(seed));
+        let options = Options { named: 2, ..options() };
+        let opened = start::opened(&mut rig, &options, false).expect("it ends");
+        let store = opened.expect("it opens");
+        for number in 0..7 {
+            rig.run(put(store.clone(), number, 100)).expect("it ends").expect("there is room");
+            rig.run(checkpoint(store.clone())).expect("it ends").expect("it is written");
+        }
+        let runs = rig.log.borrow().of_kinds(&[Kind::Run]);
+        let now = rig.now();
+        for block in runs {
+            rig.log.borrow_mut().harm(block, true, 0, now);
+        }
+        for round in 0..12 {
+            let puts: Vec<_> = (0..6)
+                .map(|number| {
+                    let len = 4_096 * (1 + number + round) % 20_000;
+                    rig.spawn(put(store.clone(), 10 + number as u8, len))
+                })
+                .collect();
+            let is_over = rig.run(flush(store.clone()));
+            assert!(is_over.is_some(), "seed {seed}, round {round}: puts that never end");
+            drop(puts);
+        }
+        let gone = rig.run(read(store.clone(), 47)).expect("it ends");
+        assert!(matches!(gone, Err(GetError::NotFound)));
+        drop(store);
+        rig.crash(CrashStyle::All);
+        rig.end().expect("all buffers are back");
+    }
+}
