@@ -4,19 +4,19 @@
 //! loop stops within a tick of being told to, however slow the disks are, except for what is in
 //! flight; it burns no CPU while every disk is silent.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use isotherm_seam::{Clock, Completion, Due, Mono, Nanos, Park};
 use isotherm_workload::Direction;
 
 use crate::lane::Lane;
-use crate::series::SAMPLE_EVERY;
+use crate::report::LaneResult;
+use crate::timeline::Timeline;
 
-/// How often the loop looks up: at the stop flag, and at what it publishes. A divisor of the
-/// time between samples.
+/// How often the loop looks up: at the stop flag, at who watches, and to take samples.
 const TICK: Nanos = Nanos::from_millis(100);
-const TICKS_PER_SAMPLE: u64 = SAMPLE_EVERY.0 / TICK.0;
-const _: () = assert!(TICKS_PER_SAMPLE * TICK.0 == SAMPLE_EVERY.0);
 
 /// Turns of a busy loop between two looks at the disks that wait for the kernel.
 const TURNS_PER_PARK: u32 = 64;
@@ -24,10 +24,54 @@ const TURNS_PER_PARK: u32 = 64;
 /// What one core has done so far, for whoever watches from another thread.
 #[derive(Debug, Default)]
 pub(crate) struct Progress {
-    /// By [`Direction::index`]: requests completed.
-    pub(crate) ios: [AtomicU64; 2],
+    wanted: AtomicU64,
+    shown: Mutex<Shown>,
+}
+
+/// What is shown of a core.
+#[derive(Debug, Default)]
+pub(crate) struct Shown {
     /// Lanes that still run.
-    pub(crate) lanes: AtomicU64,
+    pub(crate) lanes: u64,
+    /// By [`Direction::index`]: requests completed.
+    pub(crate) ios: [u64; Direction::ALL.len()],
+    /// What they carried.
+    pub(crate) bytes: [u64; Direction::ALL.len()],
+    pub(crate) disks: Vec<DiskSight>,
+    /// Results as of now, if they were wanted.
+    pub(crate) results: Option<(Vec<LaneResult>, Timelines)>,
+}
+
+/// How one disk of one lane does.
+#[derive(Clone, PartialEq, Debug)]
+pub struct DiskSight {
+    /// What it is called.
+    pub name: String,
+    /// Orders disks as they were named.
+    pub(crate) order: (u64, usize),
+    /// Requests completed since measuring began.
+    pub ios: u64,
+    /// Requests that failed.
+    pub errors: u64,
+    /// 99 of 100 requests that completed last took no longer than about this, in nanoseconds:
+    /// of the lane, where it has several disks.
+    pub p99_ns: f64,
+}
+
+/// Timelines by the index of the job.
+pub(crate) type Timelines = BTreeMap<usize, Timeline>;
+
+/// What a watcher may ask for: counts, counts by disk, results.
+const COUNTS: u64 = 1;
+const DISKS: u64 = 2;
+const RESULTS: u64 = 4;
+
+/// Who looks on while lanes are driven.
+pub(crate) struct Onlookers<'a> {
+    pub(crate) stop: &'a AtomicBool,
+    pub(crate) progress: &'a Progress,
+    /// Makes a result of a lane that may still run.
+    pub(crate) result: &'a dyn Fn(&Lane) -> LaneResult,
 }
 
 /// A lane that is not at its end. The table of them is short, so that a core with hundreds of
@@ -39,24 +83,24 @@ struct Running {
 }
 
 /// Drives `lanes` to their end and returns them with their books closed, in the order in which
-/// they ended.
+/// they ended, and what happened when, by job.
 pub(crate) fn drive<C: Clock, P: Park>(
     lanes: Vec<Lane>,
     clock: &C,
     park: &mut P,
-    stop: &AtomicBool,
-    progress: &Progress,
-) -> Vec<Lane> {
+    onlookers: &Onlookers<'_>,
+) -> (Vec<Lane>, Timelines) {
     assert!(!lanes.is_empty(), "a core without lanes has nothing to drive");
     let mut ended: Vec<Lane> = Vec::with_capacity(lanes.len());
     let depth_max = lanes.iter().map(Lane::depth).max().unwrap_or(0);
     let mut done: Vec<Completion> = Vec::with_capacity(depth_max as usize);
+    let mut timelines: Timelines =
+        lanes.iter().map(|lane| (lane.job, Timeline::new(Direction::ALL.len()))).collect();
     let boxed = |lane| Running { rests_until: Mono::ZERO, lane: Box::new(lane) };
     let mut running: Vec<Running> = lanes.into_iter().map(boxed).collect();
     let mut now = clock.mono();
     running.iter_mut().for_each(|on| on.lane.start(now));
     let mut next_tick = now + TICK;
-    let mut ticks = 0;
     let mut turns = 0u32;
     loop {
         let mut due = Due::Idle;
@@ -77,7 +121,7 @@ pub(crate) fn drive<C: Clock, P: Park>(
         if latest == Due::Idle {
             for on in running.extract_if(.., |on| on.lane.is_done()) {
                 let mut lane = *on.lane;
-                lane.end(now);
+                lane.end(now, timeline_of(&mut timelines, &lane));
                 ended.push(lane);
             }
             if running.is_empty() {
@@ -103,34 +147,71 @@ pub(crate) fn drive<C: Clock, P: Park>(
         }
         if now >= next_tick {
             next_tick = now + TICK;
-            ticks += 1;
-            if stop.load(Ordering::Relaxed) {
+            if onlookers.stop.load(Ordering::Relaxed) {
                 for on in &mut running {
                     on.lane.stop(now);
                     on.rests_until = Mono::ZERO;
                 }
             }
-            running.iter_mut().for_each(|on| on.lane.ramp(now));
-            if ticks % TICKS_PER_SAMPLE == 0 {
-                running.iter_mut().for_each(|on| on.lane.sample(now));
-                let lanes = running.iter().map(|on| on.lane.as_ref()).chain(&ended);
-                progress.publish(lanes, running.len());
+            for on in &mut running {
+                on.lane.ramp(now);
+                on.lane.sample(now, timeline_of(&mut timelines, &on.lane), false);
+            }
+            let wanted = onlookers.progress.wanted.load(Ordering::Relaxed);
+            if wanted > 0 {
+                if wanted & RESULTS > 0 {
+                    running.iter_mut().for_each(|on| on.lane.settle(now));
+                }
+                let lanes = || running.iter().map(|on| on.lane.as_ref()).chain(&ended);
+                onlookers.show(wanted, &lanes, running.len(), &timelines);
             }
         }
     }
-    progress.publish(ended.iter(), 0);
-    ended
+    (ended, timelines)
+}
+
+fn timeline_of<'a>(timelines: &'a mut Timelines, lane: &Lane) -> &'a mut Timeline {
+    timelines.get_mut(&lane.job).expect("there is one for each job of these lanes")
+}
+
+impl Onlookers<'_> {
+    fn show<'l, I: Iterator<Item = &'l Lane>>(
+        &self,
+        wanted: u64,
+        lanes: &dyn Fn() -> I,
+        running: usize,
+        timelines: &Timelines,
+    ) {
+        let mut shown = Shown { lanes: running as u64, ..Shown::default() };
+        for direction in Direction::ALL {
+            let index = direction.index();
+            shown.ios[index] = lanes().map(|lane| lane.ios(direction)).sum();
+            shown.bytes[index] = lanes().map(|lane| lane.bytes(direction)).sum();
+        }
+        if wanted & DISKS > 0 {
+            shown.disks = lanes().flat_map(Lane::sights).collect();
+        }
+        if wanted & RESULTS > 0 {
+            shown.results = Some((lanes().map(self.result).collect(), timelines.clone()));
+        }
+        *self.progress.lock() = shown;
+        self.progress.wanted.fetch_and(!wanted, Ordering::Release);
+    }
 }
 
 impl Progress {
-    fn publish<'a>(&self, lanes: impl Iterator<Item = &'a Lane>, running: usize) {
-        let mut sums = [0; 2];
-        for lane in lanes {
-            Direction::ALL.iter().for_each(|d| sums[d.index()] += lane.ios(*d));
-        }
-        for (shared, sum) in self.ios.iter().zip(sums) {
-            shared.store(sum, Ordering::Relaxed);
-        }
-        self.lanes.store(running as u64, Ordering::Relaxed);
+    /// Asks for what is to be shown next, within a tick.
+    pub(crate) fn want(&self, disks: bool, results: bool) {
+        let wanted = COUNTS | if disks { DISKS } else { 0 } | if results { RESULTS } else { 0 };
+        self.wanted.store(wanted, Ordering::Relaxed);
+    }
+
+    /// Whether what was asked for last is there.
+    pub(crate) fn is_shown(&self) -> bool {
+        self.wanted.load(Ordering::Acquire) == 0
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Shown> {
+        self.shown.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

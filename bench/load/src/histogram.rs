@@ -77,8 +77,13 @@ impl Histogram {
 
     /// The value shown for each bucket that holds any, and how many it holds.
     pub fn bins(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
+        self.held().map(|(index, count)| (middle(usize::from(index)), count))
+    }
+
+    /// The number of each bucket that holds any, and how many it holds.
+    pub(crate) fn held(&self) -> impl Iterator<Item = (u16, u64)> + '_ {
         let held = self.counts.iter().enumerate().filter(|(_, count)| **count > 0);
-        held.map(|(index, &count)| (middle(index), count))
+        held.map(|(index, &count)| (index as u16, count))
     }
 }
 

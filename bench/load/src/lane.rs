@@ -11,10 +11,14 @@ use isotherm_seam::{
     BlockDevice, BlockSize, Clock, Completion, Due, IoBuf, IoError, Lba, Mono, Nanos, Op, Persist,
     Request, Tag,
 };
-use isotherm_workload::{Addresses, ArrivalProcess, Arrivals, Content, Direction, FastRng};
+use isotherm_workload::{
+    Addresses, ArrivalProcess, Arrivals, Content, Direction, FastRng, Results,
+};
 
-use crate::series::Series;
-use crate::tally::LATE_NS;
+use crate::drive::DiskSight;
+use crate::meter::Meter;
+use crate::tally::Moments;
+use crate::timeline::Timeline;
 use crate::{Depths, Failure, Tally};
 
 const MIX: isotherm_seam::Domain = isotherm_seam::Domain::new("load.mix");
@@ -40,6 +44,8 @@ pub(crate) struct LaneOrder {
     /// Measure only after so long.
     pub(crate) ramp: Nanos,
     pub(crate) seed: u64,
+    /// What is told of it.
+    pub(crate) results: Results,
 }
 
 /// One disk of a lane.
@@ -72,6 +78,8 @@ struct Next {
 struct Slot {
     start: Mono,
     intended: Mono,
+    /// When its device had it: the start, where that is not timed.
+    issued: Mono,
     lba: Lba,
     direction: Direction,
 }
@@ -80,6 +88,9 @@ struct Slot {
 pub(crate) struct Lane {
     /// Which seat of its core it came from.
     pub(crate) seat: usize,
+    /// The job of that seat, and where the seat stands among all.
+    pub(crate) job: usize,
+    rank: u64,
     order: LaneOrder,
     pub(crate) disks: Vec<LaneDisk>,
     slots: Box<[Slot]>,
@@ -92,8 +103,10 @@ pub(crate) struct Lane {
     next_disk: usize,
     /// No kernel underneath: nothing happens before it is due.
     modelled: bool,
-    /// One disk, a closed loop, nothing written.
+    /// One disk, a closed loop, nothing written, nothing timed or logged beside it.
     plain: bool,
+    /// The handing over of a request to its device is timed apart.
+    timed: bool,
     inflight: u32,
     /// Requests not yet drawn.
     left: u64,
@@ -101,7 +114,7 @@ pub(crate) struct Lane {
     measure_from: Option<Mono>,
     started: Mono,
     ended: Mono,
-    pub(crate) series: [Series; 2],
+    pub(crate) meter: Meter,
     pub(crate) depths: Depths,
     pub(crate) failure: Option<Failure>,
 }
@@ -118,7 +131,7 @@ impl LaneDisk {
             device,
             notes: Vec::new(),
             addresses,
-            tallies: order.rate_iops.map(|rate| Tally::new(rate.is_some())),
+            tallies: order.rate_iops.map(|rate| Tally::new(rate.is_some(), false)),
             writing: vec![NOT_WRITING; if writes { order.depth as usize } else { 0 }].into(),
             held: None,
         }
@@ -137,6 +150,7 @@ impl Lane {
     /// with what is to be written.
     pub(crate) fn new(
         seat: usize,
+        (job, rank): (usize, u64),
         order: LaneOrder,
         disks: Vec<LaneDisk>,
         bufs: Vec<IoBuf>,
@@ -146,15 +160,25 @@ impl Lane {
         let slot = Slot {
             start: Mono::ZERO,
             intended: Mono::ZERO,
+            issued: Mono::ZERO,
             lba: Lba(0),
             direction: Direction::Read,
         };
         // The lowest slot is taken first.
         let idle = bufs.into_iter().enumerate().rev().map(|(i, buf)| (i as u32, buf)).collect();
+        let modelled = disks.iter().all(|disk| disk.device.info().path.is_none());
+        let results = &order.results;
+        // Reading the clock once more is nothing beside a kernel, and much beside `null`.
+        let timed = results.slat.told && (!modelled || results.slat.percentiles)
+            || results.logs.latency.is_some();
+        let closed = disks.len() == 1 && order.read_percent == 100 && order.rate_iops[0].is_none();
         Lane {
             seat,
-            plain: disks.len() == 1 && order.read_percent == 100 && order.rate_iops[0].is_none(),
-            modelled: disks.iter().all(|disk| disk.device.info().path.is_none()),
+            job,
+            rank,
+            plain: closed && !timed && !results.logs.any(),
+            timed,
+            modelled,
             disks,
             slots: vec![slot; order.depth as usize].into(),
             idle,
@@ -168,7 +192,7 @@ impl Lane {
             measure_from: None,
             started: Mono::ZERO,
             ended: Mono::ZERO,
-            series: [Series::new(Mono::ZERO); 2],
+            meter: Meter::new(&order.results),
             depths: Depths::default(),
             failure: None,
             order,
@@ -184,6 +208,9 @@ impl Lane {
                 rate.map(|rate| Arrivals::new(now, rate as f64, self.order.process, seed));
         }
         self.begin_measuring(now);
+        if let Some(book) = &mut self.meter.book {
+            book.begin(now);
+        }
         if self.order.ramp > Nanos::ZERO {
             self.measure_from = Some(now + self.order.ramp);
             self.stop_at = Mono(u64::MAX);
@@ -194,10 +221,11 @@ impl Lane {
         self.measure_from = None;
         self.started = now;
         self.ended = now;
-        self.series = [Series::new(now); 2];
+        self.meter.begin(now);
         self.depths = Depths::default();
+        let timed = self.timed;
         for disk in &mut self.disks {
-            disk.tallies = self.order.rate_iops.map(|rate| Tally::new(rate.is_some()));
+            disk.tallies = self.order.rate_iops.map(|rate| Tally::new(rate.is_some(), timed));
         }
         if let Some(runtime) = self.order.runtime {
             self.stop_at = now + runtime;
@@ -215,6 +243,9 @@ impl Lane {
     ) -> usize {
         let mut reaped = 0;
         let resting = self.idle.len();
+        if let Some(book) = &mut self.meter.book {
+            book.prepare(self.slots.len());
+        }
         for disk in 0..self.disks.len() {
             let count = self.disks[disk].device.poll(*now, done);
             if count > 0 {
@@ -225,9 +256,9 @@ impl Lane {
                 for completion in done.iter_mut() {
                     *now = clock.mono();
                     if self.plain {
-                        self.complete_plain(completion, *now);
+                        self.complete_plain(clock, completion, *now);
                     } else {
-                        self.complete(disk, completion, *now);
+                        self.complete(clock, disk, completion, *now);
                     }
                 }
                 done.clear();
@@ -245,11 +276,11 @@ impl Lane {
     /// lane can't meet is left out, which makes a third of the time of a request on `null`; at
     /// the first thing out of the ordinary it is left to `complete`.
     #[inline(always)]
-    fn complete_plain(&mut self, completion: &mut Completion, now: Mono) {
+    fn complete_plain<C: Clock>(&mut self, clock: &C, completion: &mut Completion, now: Mono) {
         let on = &mut self.disks[0];
         let over = now >= self.stop_at || self.left == 0 || on.held.is_some();
         let Some(buf) = completion.buf.take_if(|_| completion.result.is_ok() && !over) else {
-            return self.complete(0, completion, now);
+            return self.complete(clock, 0, completion, now);
         };
         let index = completion.tag.0 as u32;
         let slot = &mut self.slots[index as usize];
@@ -269,7 +300,13 @@ impl Lane {
 
     /// Counts a completion and puts the next request in its place.
     #[inline(never)]
-    fn complete(&mut self, disk: usize, completion: &mut Completion, now: Mono) {
+    fn complete<C: Clock>(
+        &mut self,
+        clock: &C,
+        disk: usize,
+        completion: &mut Completion,
+        now: Mono,
+    ) {
         let index = completion.tag.0 as u32;
         let slot = &self.slots[index as usize];
         let on = &mut self.disks[disk];
@@ -279,18 +316,17 @@ impl Lane {
         }
         match completion.result {
             Ok(()) => {
-                let tally = &mut on.tallies[slot.direction.index()];
-                tally.latencies.record(now.since(slot.start));
-                if let Some(open) = &mut tally.open_loop {
-                    let lag = slot.start.since(slot.intended);
-                    open.response.record(now.since(slot.intended));
-                    open.lag.record(lag);
-                    open.late_ios += u64::from(lag.0 > LATE_NS);
+                let Slot { intended, start, issued, lba, direction } = *slot;
+                let at = Moments { intended, start, issued, done: now };
+                on.tallies[direction.index()].record(&at);
+                if let Some(book) = &mut self.meter.book {
+                    let bytes = u64::from(self.order.io_bytes);
+                    book.note(&at, direction, on.block.byte_offset(lba), bytes);
                 }
             }
             Err(error) => self.fail(disk, index, error, now),
         }
-        if !self.send_next(index, &mut completion.buf, now) {
+        if !self.send_next(clock, index, &mut completion.buf, now) {
             let buf = completion.buf.take().expect("a read or a write brings its buffer back");
             self.idle.push((index, buf));
         }
@@ -302,7 +338,7 @@ impl Lane {
         while let Some((index, buf)) = self.idle.pop() {
             *now = clock.mono();
             let mut buf = Some(buf);
-            if !self.send_next(index, &mut buf, *now) {
+            if !self.send_next(clock, index, &mut buf, *now) {
                 self.idle.push((index, buf.expect("what was not sent stays")));
                 break;
             }
@@ -314,11 +350,17 @@ impl Lane {
     /// Sends the next request from this slot, with this buffer. If there is none to send now,
     /// or its disk takes none, the buffer stays.
     #[inline(always)]
-    fn send_next(&mut self, index: u32, buf: &mut Option<IoBuf>, now: Mono) -> bool {
+    fn send_next<C: Clock>(
+        &mut self,
+        clock: &C,
+        index: u32,
+        buf: &mut Option<IoBuf>,
+        now: Mono,
+    ) -> bool {
         let Some((disk, next)) = self.next(now) else { return false };
         let on = &mut self.disks[disk];
         let Next { direction, lba, intended } = next;
-        self.slots[index as usize] = Slot { start: now, intended, lba, direction };
+        self.slots[index as usize] = Slot { start: now, intended, issued: now, lba, direction };
         let bring = "a read or a write brings its buffer back";
         let op = match direction {
             Direction::Read => Op::Read { lba, buf: buf.take().expect(bring) },
@@ -332,6 +374,9 @@ impl Lane {
             }
         };
         let Err(refused) = on.device.submit(now, Request { tag: Tag(u64::from(index)), op }) else {
+            if self.timed {
+                self.slots[index as usize].issued = clock.mono();
+            }
             self.inflight += 1;
             self.depths.level(self.inflight);
             return true;
@@ -492,14 +537,16 @@ impl Lane {
         }
     }
 
-    /// Takes a sample of the rates, unless measuring has not begun.
-    pub(crate) fn sample(&mut self, now: Mono) {
+    /// Takes samples for what is told over time, unless measuring has not begun.
+    pub(crate) fn sample(&mut self, now: Mono, timeline: &mut Timeline, end: bool) {
         if self.measure_from.is_some() {
             return;
         }
         for direction in Direction::ALL {
-            let ios = self.ios(direction);
-            self.series[direction.index()].sample(now, ios);
+            let so_far = (self.ios(direction), self.bytes(direction));
+            let tallies = self.disks.iter().map(|disk| &disk.tallies[direction.index()]);
+            let mut histograms = tallies.map(|tally| &tally.latencies.histogram);
+            self.meter.sample(now, direction, so_far, &mut histograms, timeline, end);
         }
     }
 
@@ -508,13 +555,38 @@ impl Lane {
         self.disks.iter().map(|disk| disk.tallies[direction.index()].ios()).sum()
     }
 
-    /// Closes the books: the last request has completed.
-    pub(crate) fn end(&mut self, now: Mono) {
+    /// How its disks do.
+    pub(crate) fn sights(&self) -> Vec<DiskSight> {
+        let sight = |(number, disk): (usize, &LaneDisk)| DiskSight {
+            name: disk.device.info().name,
+            order: (self.rank, number),
+            ios: disk.tallies.iter().map(Tally::ios).sum(),
+            errors: disk.tallies.iter().map(|tally| tally.errors).sum(),
+            p99_ns: self.meter.p99_ns(),
+        };
+        self.disks.iter().enumerate().map(sight).collect()
+    }
+
+    /// What those carried.
+    pub(crate) fn bytes(&self, direction: Direction) -> u64 {
+        self.ios(direction) * u64::from(self.order.io_bytes)
+    }
+
+    /// Adds up what is not counted per request. Called before results are taken.
+    pub(crate) fn settle(&mut self, now: Mono) {
         self.ended = now;
-        self.sample(now);
         let io_bytes = u64::from(self.order.io_bytes);
         for tally in self.disks.iter_mut().flat_map(|disk| &mut disk.tallies) {
             tally.bytes = tally.ios() * io_bytes;
+        }
+    }
+
+    /// Closes the books: the last request has completed.
+    pub(crate) fn end(&mut self, now: Mono, timeline: &mut Timeline) {
+        self.settle(now);
+        self.sample(now, timeline, true);
+        if let Some(book) = &mut self.meter.book {
+            book.end(now);
         }
     }
 

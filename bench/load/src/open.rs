@@ -152,7 +152,7 @@ impl Drivers {
         }
         order.ios = job.number_ios.map_or(ios, |count| count.min(ios));
         let bufs = self.bufs(&order).map_err(|cause| SetupError::new(job, "bs", cause))?;
-        Ok(Lane::new(index, order, disks, bufs))
+        Ok(Lane::new(index, (seat.job, seat.rank), order, disks, bufs))
     }
 
     fn open_device(
@@ -270,11 +270,12 @@ fn order(job: &Job, seed: u64) -> LaneOrder {
         read_percent,
         rate_iops,
         process: job.process,
-        refill: job.refill_buffers.then(|| Content::new(seed, 0)),
+        refill: job.filling.refill.then(|| Content::new(seed, 0)),
         ios: u64::MAX,
         runtime: job.runtime,
         ramp: job.ramp,
         seed,
+        results: job.results.clone(),
     }
 }
 

@@ -4,16 +4,21 @@
 //! a group are exactly those of its lanes, and what each disk did stays visible beside them.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use isotherm_seam::{DeviceInfo, Nanos, Wall};
 use isotherm_workload::{Direction, Job, Parsed};
 
+use crate::logbook::LogBook;
 use crate::plan::Plan;
 use crate::run::CoreResult;
-use crate::series::Series;
+use crate::series::Rates;
+use crate::timeline::Timeline;
 use crate::usage::{CpuUse, DiskUse};
-use crate::{Depths, Failure, Tally, TimeSource};
+use crate::{Depths, Failure, Latencies, Setup, Tally, TimeSource};
 
 /// All that a run has to say.
 #[derive(Clone, Debug)]
@@ -36,6 +41,8 @@ pub struct Report {
     pub notes: Vec<String>,
     /// What the kernel counted on the disks underneath.
     pub disk_uses: Vec<DiskUse>,
+    /// The process that ran it.
+    pub pid: u32,
     /// Threads that ran, over all phases.
     pub threads: u32,
     /// What they used.
@@ -44,6 +51,10 @@ pub struct Report {
     groups: Vec<u32>,
     join_disks: bool,
     lanes: Vec<(LaneResult, CpuUse)>,
+    /// By the index of the job: when its phase began, since the run did, and what happened when.
+    timelines: BTreeMap<usize, (Nanos, Timeline)>,
+    /// Of each lane that kept any, by its number from 1 on.
+    books: Vec<(usize, usize, Box<LogBook>)>,
 }
 
 /// The result of one copy of a job, or of a group.
@@ -56,13 +67,15 @@ pub struct JobResult {
     /// Copies that are joined in it.
     pub lanes: u32,
     /// By [`Direction::index`].
-    pub tallies: [Tally; 2],
-    /// I/Os per second over time, by [`Direction::index`].
-    pub series: [Series; 2],
+    pub tallies: [Tally; Direction::ALL.len()],
+    /// What the rates were over time, by [`Direction::index`].
+    pub rates: [Rates; Direction::ALL.len()],
     /// Requests in flight, sent and reaped at a time.
     pub depths: Depths,
     /// Requests that each lane may have had in flight, as the devices allowed.
     pub depth: u32,
+    /// Of flushes, if there were any.
+    pub syncs: Option<Box<Latencies>>,
     /// How long it was measured; of a group, the longest.
     pub elapsed: Nanos,
     /// Sum of the times of its lanes.
@@ -83,7 +96,7 @@ pub struct DiskResult {
     /// What runs underneath.
     pub info: DeviceInfo,
     /// By [`Direction::index`].
-    pub tallies: [Tally; 2],
+    pub tallies: [Tally; Direction::ALL.len()],
     /// How long it was measured.
     pub elapsed: Nanos,
 }
@@ -94,7 +107,9 @@ pub(crate) struct LaneResult {
     pub(crate) job: usize,
     pub(crate) rank: u64,
     pub(crate) elapsed: Nanos,
-    pub(crate) series: [Series; 2],
+    pub(crate) rates: [Rates; Direction::ALL.len()],
+    pub(crate) book: Option<Box<LogBook>>,
+    pub(crate) syncs: Option<Box<Latencies>>,
     pub(crate) depths: Depths,
     pub(crate) failure: Option<Failure>,
     pub(crate) depth: u32,
@@ -108,16 +123,10 @@ impl LaneResult {
 }
 
 impl Report {
-    pub(crate) fn new(
-        plan: &Plan,
-        parsed: &Parsed,
-        time: TimeSource,
-        join_disks: bool,
-        started: Wall,
-    ) -> Report {
+    pub(crate) fn new(plan: &Plan, parsed: &Parsed, setup: &Setup, started: Wall) -> Report {
         Report {
             started,
-            time,
+            time: setup.time,
             took: Nanos::ZERO,
             interrupted: false,
             jobs: Vec::new(),
@@ -125,22 +134,31 @@ impl Report {
             messages: plan.messages.clone(),
             notes: Vec::new(),
             disk_uses: Vec::new(),
+            pid: std::process::id(),
             threads: 0,
             cpu: CpuUse::default(),
             all_jobs: plan.jobs.clone(),
             groups: plan.groups.clone(),
-            join_disks,
+            join_disks: setup.disks > 1,
             lanes: Vec::new(),
+            timelines: BTreeMap::new(),
+            books: Vec::new(),
         }
     }
 
     /// Takes what one core brought back.
-    pub(crate) fn add(&mut self, core: CoreResult) {
+    pub(crate) fn add(&mut self, core: CoreResult, phase_began: Nanos) {
         self.threads += 1;
         self.cpu.add(&core.cpu);
         for note in core.notes {
             if !self.notes.contains(&note) {
                 self.notes.push(note);
+            }
+        }
+        for (job, timeline) in core.timelines {
+            match self.timelines.entry(job) {
+                Entry::Occupied(mut known) => known.get_mut().1.merge(&timeline),
+                Entry::Vacant(none) => drop(none.insert((phase_began, timeline))),
             }
         }
         let whole: u64 = core.lanes.iter().map(LaneResult::ios).sum();
@@ -153,13 +171,40 @@ impl Report {
         }
     }
 
+    /// Says where an open loop waited much longer than fio's latency tells.
+    fn warn_of_hidden_waits(&mut self) {
+        for job in &self.jobs {
+            for direction in Direction::ALL {
+                let tally = &job.tallies[direction.index()];
+                let Some(open) = &tally.open_loop else { continue };
+                let rt = open.response.percentile(99.0);
+                let lat = tally.latencies.histogram.percentile(99.0);
+                if rt > 2 * lat {
+                    self.messages.push(format!(
+                        "job {}: warning: p99(rt) of its {}s is {:.1} ms and p99(lat) is {:.1} ms: \
+                         the disks do not keep up with the rate, and lat, which fio would report, \
+                         hides it",
+                        job.job.name,
+                        direction.word(),
+                        rt as f64 / 1e6,
+                        lat as f64 / 1e6,
+                    ));
+                }
+            }
+        }
+    }
+
     /// Joins what was brought back into results of jobs and groups.
     pub(crate) fn finish(&mut self) {
         let mut lanes = std::mem::take(&mut self.lanes);
         lanes.sort_by_key(|(lane, _)| lane.rank);
         let mut joined: BTreeMap<(u32, Option<usize>), usize> = BTreeMap::new();
-        for (lane, cpu) in lanes {
+        for (number, (mut lane, cpu)) in lanes.into_iter().enumerate() {
             let job = &self.all_jobs[lane.job];
+            self.books.extend(lane.book.take().map(|book| (number + 1, lane.job, book)));
+            if !job.results.stats {
+                continue;
+            }
             let group = self.groups[lane.job];
             let index = self.jobs.len();
             let key = match (job.group_reporting, self.join_disks) {
@@ -175,6 +220,25 @@ impl Report {
                 self.jobs[at].join(result);
             }
         }
+        self.warn_of_hidden_waits();
+    }
+
+    /// Writes the logs that jobs ask for into `folder`, and returns the names of the files.
+    pub fn write_logs(&self, folder: &Path) -> Result<Vec<PathBuf>, (PathBuf, io::Error)> {
+        let mut paths = Vec::new();
+        for (number, job, book) in &self.books {
+            let name = &self.all_jobs[*job].name;
+            paths.extend(book.write(folder, name, *number, self.started)?);
+        }
+        Ok(paths)
+    }
+
+    /// What happened when: of each job, its name, when its phase began since the run did, and
+    /// its timeline.
+    pub fn timelines(&self) -> impl Iterator<Item = (&str, Nanos, &Timeline)> {
+        self.timelines.iter().map(move |(job, (began, timeline))| {
+            (self.all_jobs[*job].name.as_str(), *began, timeline)
+        })
     }
 
     /// Every failure of every job.
@@ -185,7 +249,7 @@ impl Report {
 
 impl JobResult {
     fn of(lane: LaneResult, job: Arc<Job>, group: u32, cpu: CpuUse) -> JobResult {
-        let mut tallies = [Tally::default(), Tally::default()];
+        let mut tallies: [Tally; Direction::ALL.len()] = Default::default();
         for disk in &lane.disks {
             tallies.iter_mut().zip(&disk.tallies).for_each(|(sum, part)| sum.merge(part));
         }
@@ -194,7 +258,8 @@ impl JobResult {
             group,
             lanes: 1,
             tallies,
-            series: lane.series,
+            rates: lane.rates,
+            syncs: lane.syncs,
             depths: lane.depths,
             depth: lane.depth,
             elapsed: lane.elapsed,
@@ -208,7 +273,10 @@ impl JobResult {
     fn join(&mut self, other: JobResult) {
         self.lanes += other.lanes;
         self.tallies.iter_mut().zip(&other.tallies).for_each(|(a, b)| a.merge(b));
-        self.series.iter_mut().zip(&other.series).for_each(|(a, b)| a.beside(b));
+        self.rates.iter_mut().zip(&other.rates).for_each(|(a, b)| a.beside(b));
+        if let Some(syncs) = &other.syncs {
+            self.syncs.get_or_insert_default().merge(syncs);
+        }
         self.depths.merge(&other.depths);
         self.depth = self.depth.max(other.depth);
         self.elapsed = self.elapsed.max(other.elapsed);
@@ -273,6 +341,14 @@ impl JobResult {
     }
 }
 
+impl Report {
+    /// How busy a disk underneath was, in percent of the run.
+    pub(crate) fn utilisation(&self, disk: &DiskUse) -> f64 {
+        let took_ms = (self.took.0 / 1_000_000).max(1);
+        (disk.busy_ms as f64 * 100.0 / took_ms as f64).min(100.0)
+    }
+}
+
 impl DiskResult {
     /// I/Os per second in one direction.
     pub fn iops(&self, direction: Direction) -> f64 {
@@ -280,6 +356,6 @@ impl DiskResult {
     }
 }
 
-fn per_second(count: u64, elapsed: Nanos) -> f64 {
+pub(crate) fn per_second(count: u64, elapsed: Nanos) -> f64 {
     if elapsed == Nanos::ZERO { 0.0 } else { count as f64 / elapsed.as_secs_f64() }
 }

@@ -6,43 +6,55 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
 use std::time::Duration;
 
 use isotherm_block::Spec;
 use isotherm_host::{HostClock, Limits, Topology, pin};
-use isotherm_seam::{Clock, CoreId, DeviceInfo, Nanos};
+use isotherm_seam::{Clock, CoreId, DeviceInfo, Mono, Nanos};
 use isotherm_sim::{SimClock, SimPark};
 use isotherm_workload::{Direction, Job, Parsed};
 
 use crate::SetupCause;
-use crate::drive::{Progress, drive};
-use crate::lane::Lane;
+use crate::drive::{DiskSight, Onlookers, Progress, Timelines, drive};
+use crate::lane::{Lane, LaneDisk};
 use crate::open::Drivers;
 use crate::plan::{Plan, Seat};
 use crate::report::{DiskResult, LaneResult, Report};
 use crate::setup::{Setup, SetupError, TimeSource};
 use crate::target::LayOut;
-use crate::usage::{CpuUse, DiskCounters};
+use crate::usage::{CpuUse, DiskCounters, DiskUse};
 
 /// How often the watcher hears of a run.
-const WATCH_EVERY: Duration = Duration::from_secs(1);
+const WATCH_EVERY: Nanos = Nanos::from_millis(1000);
+
+/// How often it is looked whether a core has answered.
+const ANSWER_EVERY: Duration = Duration::from_millis(5);
+
+/// How long an answer is waited for: a core that does not look up is shown as it was.
+const ANSWER_PATIENCE: Nanos = Nanos::from_millis(500);
 
 /// What a watcher is told once a second.
-#[derive(Clone, Copy, PartialEq, Debug)]
+#[derive(Debug)]
 pub struct Sight {
     /// Lanes that still run.
     pub lanes: u64,
     /// By [`Direction::index`]: I/Os a second since the last time.
-    pub iops: [f64; 2],
+    pub iops: [f64; Direction::ALL.len()],
+    /// By [`Direction::index`]: bytes a second since the last time.
+    pub bytes: [f64; Direction::ALL.len()],
     /// Since the phase began, by the machine's clock.
     pub elapsed: Nanos,
+    /// How the disks do, in the order of the jobs, if [`Setup::show_disks`] wants it.
+    pub disks: Vec<DiskSight>,
+    /// The results so far, as often as [`Setup::status_every`] wants them.
+    pub report: Option<Box<Report>>,
 }
 
 /// Who watches a run.
-pub type Watch<'a> = &'a mut dyn FnMut(&Sight);
+pub type Watch<'a> = &'a mut dyn FnMut(Sight);
 
 /// Runs all jobs. `stop` ends the run early, within about 0.1 s, with a report of what ran.
 pub fn run(
@@ -60,29 +72,34 @@ pub fn run(
         lay_out.make().map_err(|cause| SetupError::new(&plan.jobs[0], "filename", cause))?;
     }
     let clock = HostClock::new();
-    let mut report = Report::new(&plan, parsed, setup.time, setup.disks > 1, clock.wall());
+    let mut report = Report::new(&plan, parsed, setup, clock.wall());
     report.messages.extend(plan.lay_outs.iter().map(LayOut::message));
     report.notes.extend(Limits::read().shortfalls());
     let counters = counters(&plan);
-    let before: Vec<_> = counters.iter().map(DiskCounters::read).collect();
-    let began = clock.mono();
+    let before = counters.iter().map(DiskCounters::read).collect();
+    let mut course = Course {
+        jobs: &plan.jobs,
+        setup,
+        cores: &cores,
+        began: clock.mono(),
+        clock,
+        stop,
+        report,
+        counters,
+        before,
+        status_at: setup.status_every,
+    };
     for phase in &plan.phases {
-        let results = run_phase(phase, &plan.jobs, setup, &cores, &clock, stop, watch)?;
-        for result in results {
-            report.add(result);
+        let phase_began = course.clock.mono().since(course.began);
+        for result in course.run_phase(phase, watch)? {
+            course.report.add(result, phase_began);
         }
-        if stop.load(std::sync::atomic::Ordering::Relaxed) {
-            report.interrupted = true;
+        if stop.load(Ordering::Relaxed) {
+            course.report.interrupted = true;
             break;
         }
     }
-    report.took = clock.mono().since(began);
-    let after = counters.iter().map(DiskCounters::read);
-    for (now, then) in after.zip(before) {
-        report.disk_uses.extend(now.zip(then).map(|(now, then)| now.since(&then)));
-    }
-    report.finish();
-    Ok(report)
+    Ok(course.close())
 }
 
 /// The counters of each block device underneath, once.
@@ -96,88 +113,178 @@ fn counters(plan: &Plan) -> Vec<DiskCounters> {
 /// What one core brings back.
 pub(crate) struct CoreResult {
     pub(crate) lanes: Vec<LaneResult>,
+    pub(crate) timelines: Timelines,
     pub(crate) cpu: CpuUse,
     pub(crate) notes: Vec<String>,
 }
 
-fn run_phase(
-    phase: &[Vec<Seat>],
-    jobs: &[Arc<Job>],
-    setup: &Setup,
-    cores: &[CoreId],
-    clock: &HostClock,
-    stop: &AtomicBool,
-    watch: Watch<'_>,
-) -> Result<Vec<CoreResult>, SetupError> {
-    let progress: Vec<Progress> = phase.iter().map(|_| Progress::default()).collect();
-    thread::scope(|scope| {
-        let (opened_to, opened) = channel();
-        let (ended_to, ended) = channel();
-        let mut gates = Vec::new();
-        let mut threads = Vec::new();
-        for (index, (seats, progress)) in phase.iter().zip(&progress).enumerate() {
-            let seats: Vec<(Seat, Arc<Job>)> =
-                seats.iter().map(|seat| (seat.clone(), Arc::clone(&jobs[seat.job]))).collect();
-            let (gate_to, gate) = channel();
-            gates.push(gate_to);
-            let worker = Worker {
-                core: cores.get(index).copied(),
-                seats,
-                time: setup.time,
-                opened: opened_to.clone(),
-                gate,
-                _ended: ended_to.clone(),
-            };
-            let name = format!("bench-{index}");
-            let thread = thread::Builder::new()
-                .name(name)
-                .spawn_scoped(scope, move || worker.run(stop, progress));
-            threads.push(
-                thread.map_err(|_| SetupError::new(&jobs[0], "name", SetupCause::ThreadLost))?,
-            );
-        }
-        drop((opened_to, ended_to));
-        // All open, or nobody starts: a dropped gate sends its thread home.
-        for _ in &threads {
-            match opened.recv() {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => return Err(error),
-                Err(_) => return Err(SetupError::new(&jobs[0], "name", SetupCause::ThreadLost)),
-            }
-        }
-        for gate in gates {
-            // A thread that is gone is noticed when it is joined.
-            let _ = gate.send(());
-        }
-        watch_until_ended(&ended, &progress, clock, watch);
-        let join = |thread: thread::ScopedJoinHandle<'_, Option<CoreResult>>| {
-            let result = thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-            result.expect("its gate was opened")
-        };
-        Ok(threads.into_iter().map(join).collect())
-    })
+/// A run under way.
+struct Course<'a> {
+    jobs: &'a [Arc<Job>],
+    setup: &'a Setup,
+    cores: &'a [CoreId],
+    clock: HostClock,
+    began: Mono,
+    stop: &'a AtomicBool,
+    /// With the phases that are over.
+    report: Report,
+    counters: Vec<DiskCounters>,
+    /// What they were when the run began.
+    before: Vec<Option<DiskUse>>,
+    /// When the results so far are due next, since the run began.
+    status_at: Option<Nanos>,
 }
 
-/// Tells the watcher how it goes, until all threads have let go of their end of `ended`.
-fn watch_until_ended(
-    ended: &Receiver<()>,
-    progress: &[Progress],
-    clock: &HostClock,
-    watch: Watch<'_>,
-) {
-    use std::sync::atomic::Ordering::Relaxed;
-    let began = clock.mono();
-    let (mut before, mut at) = ([0u64; 2], began);
-    while let Err(RecvTimeoutError::Timeout) = ended.recv_timeout(WATCH_EVERY) {
-        let now = clock.mono();
-        let sum = |d: Direction| progress.iter().map(|p| p.ios[d.index()].load(Relaxed)).sum();
-        let ios: [u64; 2] = Direction::ALL.map(sum);
-        let seconds = now.since(at).as_secs_f64();
-        // A ramp that ends sets the counts back to zero.
-        let iops = |i: usize| ios[i].saturating_sub(before[i]) as f64 / seconds;
-        let lanes = progress.iter().map(|p| p.lanes.load(Relaxed)).sum();
-        watch(&Sight { lanes, iops: [iops(0), iops(1)], elapsed: now.since(began) });
-        (before, at) = (ios, now);
+impl Course<'_> {
+    fn run_phase(
+        &mut self,
+        phase: &[Vec<Seat>],
+        watch: Watch<'_>,
+    ) -> Result<Vec<CoreResult>, SetupError> {
+        let progress: Vec<Progress> = phase.iter().map(|_| Progress::default()).collect();
+        let (jobs, stop) = (self.jobs, self.stop);
+        thread::scope(|scope| {
+            let (opened_to, opened) = channel();
+            let (ended_to, ended) = channel();
+            let mut gates = Vec::new();
+            let mut threads = Vec::new();
+            for (index, (seats, progress)) in phase.iter().zip(&progress).enumerate() {
+                let seats: Vec<(Seat, Arc<Job>)> =
+                    seats.iter().map(|seat| (seat.clone(), Arc::clone(&jobs[seat.job]))).collect();
+                let (gate_to, gate) = channel();
+                gates.push(gate_to);
+                let worker = Worker {
+                    core: self.cores.get(index).copied(),
+                    seats,
+                    time: self.setup.time,
+                    opened: opened_to.clone(),
+                    gate,
+                    _ended: ended_to.clone(),
+                };
+                let name = format!("bench-{index}");
+                let thread = thread::Builder::new()
+                    .name(name)
+                    .spawn_scoped(scope, move || worker.run(stop, progress));
+                threads.push(
+                    thread
+                        .map_err(|_| SetupError::new(&jobs[0], "name", SetupCause::ThreadLost))?,
+                );
+            }
+            drop((opened_to, ended_to));
+            // All open, or nobody starts: a dropped gate sends its thread home.
+            for _ in &threads {
+                match opened.recv() {
+                    Ok(Ok(())) => {}
+                    Ok(Err(error)) => return Err(error),
+                    Err(_) => {
+                        return Err(SetupError::new(&jobs[0], "name", SetupCause::ThreadLost));
+                    }
+                }
+            }
+            for gate in gates {
+                // A thread that is gone is noticed when it is joined.
+                let _ = gate.send(());
+            }
+            self.watch_until_ended(&ended, &progress, watch);
+            let join = |thread: thread::ScopedJoinHandle<'_, Option<CoreResult>>| {
+                let result = thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+                result.expect("its gate was opened")
+            };
+            Ok(threads.into_iter().map(join).collect())
+        })
+    }
+
+    /// Tells the watcher how it goes, until all threads have let go of their end of `ended`.
+    fn watch_until_ended(&mut self, ended: &Receiver<()>, progress: &[Progress], watch: Watch<'_>) {
+        let phase_began = self.clock.mono();
+        let mut next = phase_began + WATCH_EVERY;
+        let (mut before, mut at) = ([[0u64; Direction::ALL.len()]; 2], phase_began);
+        loop {
+            let status_at = self.status_at.map(|at| self.began + at);
+            let due = status_at.map_or(next, |at| at.min(next));
+            let wait = due.since(self.clock.mono());
+            match ended.recv_timeout(Duration::from_nanos(wait.0)) {
+                Err(RecvTimeoutError::Timeout) => {}
+                _ => return,
+            }
+            let now = self.clock.mono();
+            let status = status_at.is_some_and(|at| now >= at);
+            for one in progress {
+                one.want(self.setup.show_disks, status);
+            }
+            // Within a tick; a core that has just ended answers no more.
+            while !progress.iter().all(Progress::is_shown) {
+                match ended.recv_timeout(ANSWER_EVERY) {
+                    Err(RecvTimeoutError::Timeout) => {}
+                    _ => return,
+                }
+                if self.clock.mono().since(now) > ANSWER_PATIENCE {
+                    break;
+                }
+            }
+            let now = self.clock.mono();
+            let mut sums = [[0u64; Direction::ALL.len()]; 2];
+            let mut sight = Sight {
+                lanes: 0,
+                iops: [0.0; Direction::ALL.len()],
+                bytes: [0.0; Direction::ALL.len()],
+                elapsed: now.since(phase_began),
+                disks: Vec::new(),
+                report: None,
+            };
+            for one in progress {
+                let shown = one.lock();
+                sight.lanes += shown.lanes;
+                sums[0].iter_mut().zip(shown.ios).for_each(|(sum, part)| *sum += part);
+                sums[1].iter_mut().zip(shown.bytes).for_each(|(sum, part)| *sum += part);
+                sight.disks.extend_from_slice(&shown.disks);
+            }
+            sight.disks.sort_by_key(|disk| disk.order);
+            let seconds = now.since(at).as_secs_f64();
+            // A ramp that ends sets the counts back to zero.
+            let rate = |kind: usize, i: usize| {
+                sums[kind][i].saturating_sub(before[kind][i]) as f64 / seconds
+            };
+            sight.iops = std::array::from_fn(|i| rate(0, i));
+            sight.bytes = std::array::from_fn(|i| rate(1, i));
+            (before, at) = (sums, now);
+            if status {
+                sight.report = Some(Box::new(self.so_far(progress, phase_began)));
+                let every = self.setup.status_every.unwrap_or(WATCH_EVERY);
+                self.status_at = Some(now.since(self.began) + every);
+            }
+            watch(sight);
+            next = next.max(now) + WATCH_EVERY;
+        }
+    }
+
+    /// The results as of now.
+    fn so_far(&self, progress: &[Progress], phase_began: Mono) -> Report {
+        let mut report = self.report.clone();
+        for one in progress {
+            if let Some((lanes, timelines)) = one.lock().results.take() {
+                let cpu = CpuUse::default();
+                let core = CoreResult { lanes, timelines, cpu, notes: Vec::new() };
+                report.add(core, phase_began.since(self.began));
+            }
+        }
+        self.finish(report)
+    }
+
+    fn close(self) -> Report {
+        let report = self.report.clone();
+        self.finish(report)
+    }
+
+    fn finish(&self, mut report: Report) -> Report {
+        report.took = self.clock.mono().since(self.began);
+        let after = self.counters.iter().map(DiskCounters::read);
+        for (now, then) in after.zip(&self.before) {
+            let used = now.zip(then.as_ref()).map(|(now, then)| now.since(then));
+            report.disk_uses.extend(used);
+        }
+        report.finish();
+        report
     }
 }
 
@@ -210,17 +317,21 @@ impl Worker {
         let _ = self.opened.send(Ok(()));
         self.gate.recv().ok()?;
         let before = CpuUse::of_thread();
-        let lanes = match self.time {
-            TimeSource::Host => drive(lanes, &HostClock::new(), &mut bed, stop, progress),
+        let result = |lane: &Lane| self.result(lane);
+        let onlookers = Onlookers { stop, progress, result: &result };
+        let (lanes, timelines) = match self.time {
+            TimeSource::Host => drive(lanes, &HostClock::new(), &mut bed, &onlookers),
             TimeSource::Virtual => {
                 let clock = SimClock::new();
                 let mut park = SimPark::new(clock.clone());
-                drive(lanes, &clock, &mut park, stop, progress)
+                drive(lanes, &clock, &mut park, &onlookers)
             }
         };
         let cpu = CpuUse::of_thread().since(&before);
-        let lanes = lanes.into_iter().map(|lane| self.close(lane)).collect();
-        Some(CoreResult { lanes, cpu, notes })
+        let close =
+            |mut lane: Lane| LaneResult { book: lane.meter.book.take(), ..self.result(&lane) };
+        let lanes = lanes.into_iter().map(close).collect();
+        Some(CoreResult { lanes, timelines, cpu, notes })
     }
 
     fn open(&self, notes: &mut Vec<String>) -> Result<(Vec<Lane>, crate::open::Bed), SetupError> {
@@ -234,32 +345,30 @@ impl Worker {
         Ok((lanes, bed))
     }
 
-    /// Takes out of a lane what may leave its thread, and lets its devices go.
-    fn close(&self, lane: Lane) -> LaneResult {
+    /// What a lane has to show, but for its logs.
+    fn result(&self, lane: &Lane) -> LaneResult {
         let (seat, _) = &self.seats[lane.seat];
         let elapsed = lane.elapsed();
+        let disk = |(disk, spec): (&LaneDisk, &Spec)| DiskResult {
+            spec: spec.text().to_owned(),
+            info: DeviceInfo {
+                notes: [disk.device.info().notes, disk.notes.clone()].concat(),
+                ..disk.device.info()
+            },
+            tallies: disk.tallies.clone(),
+            elapsed,
+        };
         LaneResult {
             job: seat.job,
             rank: seat.rank,
             elapsed,
-            series: lane.series,
+            rates: lane.meter.rates,
+            book: None,
+            syncs: lane.meter.syncs.clone(),
             depths: lane.depths,
             depth: lane.depth(),
-            failure: lane.failure,
-            disks: lane
-                .disks
-                .into_iter()
-                .zip(&seat.specs)
-                .map(|(disk, spec)| DiskResult {
-                    spec: spec.text().to_owned(),
-                    info: DeviceInfo {
-                        notes: [disk.device.info().notes, disk.notes].concat(),
-                        ..disk.device.info()
-                    },
-                    tallies: disk.tallies,
-                    elapsed,
-                })
-                .collect(),
+            failure: lane.failure.clone(),
+            disks: lane.disks.iter().zip(&seat.specs).map(disk).collect(),
         }
     }
 }

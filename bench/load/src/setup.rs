@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use isotherm_host::safety::Refusal;
-use isotherm_seam::{OpenError, RegionError};
+use isotherm_seam::{Nanos, OpenError, RegionError};
 use isotherm_workload::{Job, Place};
 
 /// What a run is started with, beside its jobs.
@@ -22,12 +22,19 @@ pub struct Setup {
     pub destroy: Vec<String>,
     /// Refuse every job that writes.
     pub read_only: bool,
+    /// Disks to work on in place of what the jobs name: each job runs on each of them.
+    pub disk_names: Vec<String>,
+    /// Whoever watches is told how each disk does.
+    pub show_disks: bool,
+    /// Whoever watches is given the results so far, so often.
+    pub status_every: Option<Nanos>,
 }
 
 /// What tells the time.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum TimeSource {
     /// The machine's clock.
+    #[default]
     Host,
     /// A clock that is turned on to whatever comes next: for disks that are models, a run takes
     /// as long as its computation, and is the same each time.
@@ -43,6 +50,9 @@ impl Default for Setup {
             disks: 1,
             destroy: Vec::new(),
             read_only: false,
+            disk_names: Vec::new(),
+            show_disks: false,
+            status_every: None,
         }
     }
 }

@@ -12,7 +12,7 @@ pub const PERCENTILES: [f64; 17] = [
 ];
 
 /// How many percentiles a job may ask for, as in fio.
-pub const PERCENTILES_MAX: usize = 20;
+pub(crate) const PERCENTILES_MAX: usize = 20;
 
 /// What of one family of times is told.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

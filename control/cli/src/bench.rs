@@ -10,7 +10,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use isotherm_host::OsEntropy;
-use isotherm_load::{Report, Setup, Sight, TimeSource};
+use isotherm_load::{Report, Setup, Sight, Style, TimeSource};
 use isotherm_seam::{Domain, Entropy};
 use isotherm_workload::{Environment, Kind, Parsed, Script, options};
 
@@ -235,13 +235,13 @@ impl BenchCommand {
         let stop = crate::stop::on_signal()?;
         let mut progress = Progress::new(line.progress);
         let report = isotherm_load::run(&parsed, &line.setup, &stop, &mut |sight| {
-            progress.show(sight);
+            progress.show(&sight);
         });
         progress.clear();
         let report = report?;
         let text = match line.format {
             Format::Normal => report.to_string(),
-            Format::Json => serde_json::to_string_pretty(&report.to_json())? + "\n",
+            Format::Json => isotherm_load::json_text(&report.to_json(&Style::default(), false)),
         };
         match output {
             Some(mut file) => file.write_all(text.as_bytes())?,
@@ -357,7 +357,7 @@ fn long_help() -> String {
          job; what stands before the first one holds for all jobs:\n",
     );
     for row in options() {
-        if matches!(row.kind, Kind::Noted(_)) {
+        if row.without_effect().is_some() {
             continue;
         }
         let names = match row.alias {
@@ -370,7 +370,7 @@ fn long_help() -> String {
             text.push_str(&format!("  {:<30} one of {}\n", "", words.join(" ")));
         }
     }
-    let noted = options().filter(|row| matches!(row.kind, Kind::Noted(_)));
+    let noted = options().filter(|row| row.without_effect().is_some());
     let noted: Vec<&str> = noted.map(|row| row.name).collect();
     text.push_str(&format!("  Accepted without effect, with a note: {}\n", noted.join(" ")));
     text.push_str(

@@ -8,7 +8,7 @@ use isotherm_sim::{SimClock, SimPark};
 use isotherm_workload::AddressPlan;
 
 use super::*;
-use crate::drive::{Progress, drive};
+use crate::drive::{Onlookers, Progress, drive};
 
 const IO_BYTES: u32 = 4096;
 const SERVICE: Nanos = Nanos::from_millis(3);
@@ -91,6 +91,7 @@ fn order(depth: u32, read_percent: u32, ios: u64) -> LaneOrder {
         runtime: None,
         ramp: Nanos::ZERO,
         seed: 5,
+        results: Results::default(),
     }
 }
 
@@ -102,11 +103,14 @@ fn run(order: LaneOrder, disks: usize, random: bool) -> Lane {
         AddressPlan { random, revisit: random, seed: 5, ..AddressPlan::in_order(Lba(4), 8, 12) };
     let disk = |_| LaneDisk::new(Picky::boxed(100), Addresses::new(&plan), &order);
     let disks = (0..disks).map(disk).collect();
-    let lane = Lane::new(0, order, disks, bufs);
+    let lane = Lane::new(0, (0, 0), order, disks, bufs);
     let clock = SimClock::new();
     let mut park = SimPark::new(clock.clone());
     let stop = AtomicBool::new(false);
-    let mut ended = drive(vec![lane], &clock, &mut park, &stop, &Progress::default());
+    let progress = Progress::default();
+    let result = |_: &Lane| unreachable!("nobody asks for results");
+    let onlookers = Onlookers { stop: &stop, progress: &progress, result: &result };
+    let (mut ended, _) = drive(vec![lane], &clock, &mut park, &onlookers);
     ended.pop().expect("the one lane")
 }
 

@@ -2,15 +2,20 @@
 
 use core::fmt::{self, Write as _};
 
-use isotherm_workload::Direction;
+use isotherm_workload::{Direction, Unified};
 
+use super::{
+    BATCHES, CLASSES, DEPTHS, Style, Times, WAYS, Way, latency_classes, percentages, share_of_group,
+};
 use crate::calendar::date;
-use crate::json::{CLASSES, PERCENTILES, latency_classes, percentages};
 use crate::report::{DiskResult, JobResult, Report};
-use crate::{Latencies, Tally};
 
 /// Disks listed by themselves; the rest are in the JSON.
 const DISKS_SHOWN: usize = 16;
+
+pub(super) fn write(report: &Report, _: &Style) -> String {
+    report.to_string()
+}
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -30,9 +35,8 @@ impl fmt::Display for Report {
         if !self.disk_uses.is_empty() {
             writeln!(f, "\nDisk stats (read/write):")?;
         }
-        let took_ms = (self.took.0 / 1_000_000).max(1) as f64;
         for disk in &self.disk_uses {
-            let util = (disk.busy_ms as f64 * 100.0 / took_ms).min(100.0);
+            let util = self.utilisation(disk);
             writeln!(
                 f,
                 "  {}: ios={}/{}, merge={}/{}, ticks={}/{}, in_queue={}, util={util:.2}%",
@@ -68,10 +72,11 @@ impl Report {
         let error = job.failures.first().map_or(0, |failure| failure.errno());
         writeln!(
             out,
-            "{}: (groupid={}, jobs={}): err={error:2}: {}",
+            "{}: (groupid={}, jobs={}): err={error:2}: pid={}: {}",
             job.job.name,
             job.group,
             job.lanes,
+            self.pid,
             date(self.started.0.div_euclid(1_000_000_000)),
         )?;
         if let Some(text) = &job.job.description {
@@ -92,30 +97,22 @@ impl Report {
         for failure in &job.failures {
             writeln!(out, "  error        : {failure}")?;
         }
-        for direction in Direction::ALL {
-            let tally = &job.tallies[direction.index()];
-            if tally.ios() > 0 {
-                write_direction(out, job, direction, tally)?;
-            }
+        for way in job.ways().iter().filter(|way| way.tally.ios() > 0) {
+            self.write_direction(out, job, way)?;
         }
         self.write_classes(out, job)?;
-        let sum_ns = job.elapsed_sum.0.max(1) as f64;
-        let percent = |ns: u64| ns as f64 * 100.0 / sum_ns;
+        let [user, system] = self.cpu_percent(job);
         if self.time == crate::TimeSource::Host {
             writeln!(
                 out,
-                "  cpu          : usr={:.2}%, sys={:.2}%, ctx={}, majf={}, minf={}",
-                percent(job.cpu.user.0),
-                percent(job.cpu.system.0),
-                job.cpu.switches,
-                job.cpu.major_faults,
-                job.cpu.minor_faults,
+                "  cpu          : usr={user:.2}%, sys={system:.2}%, ctx={}, majf={}, minf={}",
+                job.cpu.switches, job.cpu.major_faults, job.cpu.minor_faults,
             )?;
         }
         let depths = [
-            ("  IO depths    :", ["1", "2", "4", "8", "16", "32", ">=64"], &job.depths.level),
-            ("     submit    :", ["0", "4", "8", "16", "32", "64", ">=64"], &job.depths.submit),
-            ("     complete  :", ["0", "4", "8", "16", "32", "64", ">=64"], &job.depths.complete),
+            ("  IO depths    :", DEPTHS, &job.depths.level),
+            ("     submit    :", BATCHES, &job.depths.submit),
+            ("     complete  :", BATCHES, &job.depths.complete),
         ];
         for (label, keys, counts) in depths {
             let parts = keys.iter().zip(percentages(counts));
@@ -123,27 +120,34 @@ impl Report {
                 parts.map(|(key, share)| format!("{key}={share:.1}%")).collect();
             writeln!(out, "{label} {}", parts.join(", "))?;
         }
-        let [reads, writes] = job.tallies.each_ref().map(Tally::ios);
+        let [reads, writes, trims] = WAYS.map(|word| job.way(word).tally.ios());
+        let syncs = job.syncs.as_deref().map_or(0, Times::count);
         writeln!(
             out,
-            "     issued rwts: total={reads},{writes},0,0 short=0,0,0,0 dropped=0,0,0,0"
+            "     issued rwts: total={reads},{writes},{trims},{syncs} short=0,0,0,0 \
+             dropped=0,0,0,0"
+        )?;
+        writeln!(
+            out,
+            "     latency   : target=0, window=0, percentile=100.00%, depth={}",
+            job.depth
         )?;
         write_disks(out, job)
     }
 
     fn write_classes(&self, out: &mut String, job: &JobResult) -> fmt::Result {
         let units = ["nsec", "usec", "msec"];
-        for (unit, shares) in units.iter().zip(latency_classes(&job.tallies)) {
+        for (unit, shares) in units.iter().zip(latency_classes(job)) {
             let names = CLASSES.map(|n| n.to_string()).into_iter();
             let names = names.chain(["2000".into(), ">=2000".into()]);
-            // What rounds to nothing is left out, as in fio.
+            // What is nothing is left out, and what rounds to nothing is not, as in fio.
             let shown: Vec<String> = names
                 .zip(shares)
-                .filter(|(_, share)| *share >= 0.01)
-                .map(|(name, share)| format!("{name}={share:.2}%"))
+                .filter(|(_, share)| *share > 0.0)
+                .map(|(name, share)| format!("{name}={:.2}%", share.max(0.01)))
                 .collect();
-            if !shown.is_empty() {
-                writeln!(out, "  lat ({unit})   : {}", shown.join(", "))?;
+            for row in shown.chunks(5) {
+                writeln!(out, "  lat ({unit})   : {}", row.join(", "))?;
             }
         }
         Ok(())
@@ -151,23 +155,30 @@ impl Report {
 
     fn group(&self, f: &mut fmt::Formatter<'_>, group: u32) -> fmt::Result {
         writeln!(f, "\nRun status group {group} (all jobs):")?;
-        for direction in Direction::ALL {
-            let jobs = self.jobs.iter().filter(|job| job.group == group);
-            let jobs: Vec<&JobResult> =
-                jobs.filter(|job| job.tallies[direction.index()].ios() > 0).collect();
-            if jobs.is_empty() {
+        let jobs: Vec<&JobResult> = self.jobs.iter().filter(|job| job.group == group).collect();
+        let unified = jobs.first().map_or(Unified::Separate, |job| job.job.results.unified);
+        let words: &[&str] = match unified {
+            Unified::Separate => &WAYS,
+            Unified::Mixed => &["mixed"],
+            Unified::Both => &["read", "write", "trim", "mixed"],
+        };
+        for word in words {
+            let ways = jobs.iter().map(|job| (*job, job.any_way(word)));
+            let ways: Vec<(&JobResult, Way<'_>)> =
+                ways.filter(|(_, way)| way.tally.ios() > 0).collect();
+            if ways.is_empty() {
                 continue;
             }
-            let rates: Vec<f64> = jobs.iter().map(|job| job.bytes_per_second(direction)).collect();
-            let times: Vec<u64> = jobs.iter().map(|job| job.elapsed.0 / 1_000_000).collect();
-            let bytes: u64 = jobs.iter().map(|job| job.tallies[direction.index()].bytes).sum();
+            let rates: Vec<f64> = ways.iter().map(|(_, way)| way.bytes_per_second).collect();
+            let times: Vec<u64> = ways.iter().map(|(job, _)| job.elapsed.0 / 1_000_000).collect();
+            let bytes: u64 = ways.iter().map(|(_, way)| way.tally.bytes).sum();
             let least = rates.iter().copied().fold(f64::INFINITY, f64::min);
             let most = rates.iter().copied().fold(0.0, f64::max);
             let sum: f64 = rates.iter().sum();
             writeln!(
                 f,
                 "{:>7}: bw={} ({}), {}-{} ({}-{}), io={} ({}), run={}-{}msec",
-                direction.word().to_uppercase(),
+                word.to_uppercase(),
                 binary(sum, "/s"),
                 decimal(sum, "/s"),
                 binary(least, "/s"),
@@ -182,6 +193,92 @@ impl Report {
         }
         Ok(())
     }
+
+    fn write_direction(&self, out: &mut String, job: &JobResult, way: &Way<'_>) -> fmt::Result {
+        let results = &job.job.results;
+        let tally = &way.tally;
+        writeln!(
+            out,
+            "  {:>5}: IOPS={}, BW={} ({})({}/{}msec)",
+            way.word,
+            thousands(way.iops),
+            binary(way.bytes_per_second, "/s"),
+            decimal(way.bytes_per_second, "/s"),
+            binary(tally.bytes as f64, ""),
+            job.elapsed.0 / 1_000_000,
+        )?;
+        let submission = tally.parts.as_ref().map(|parts| &parts.submission as &dyn Times);
+        let families = [
+            ("slat", submission, results.slat),
+            ("clat", Some(tally.completion() as &dyn Times), results.clat),
+            (" lat", Some(&tally.latencies as &dyn Times), results.lat),
+        ];
+        let told = |(name, times, family): (&'static str, Option<&'_ dyn Times>, _)| {
+            let family: isotherm_workload::Family = family;
+            times
+                .filter(|times| family.told && times.count() > 0)
+                .is_some()
+                .then_some((name, family))
+        };
+        for (name, times, family) in families {
+            if let (Some(_), Some(times)) = (told((name, times, family)), times) {
+                write_latencies(out, name, times)?;
+            }
+        }
+        for (name, times, family) in families {
+            if let (Some((_, family)), Some(times)) = (told((name, times, family)), times)
+                && family.percentiles
+            {
+                write_percentiles(out, name.trim(), times, &results.percentiles)?;
+            }
+        }
+        if let Some(open) = &tally.open_loop {
+            write_latencies(out, "  rt", &open.response)?;
+            write_percentiles(out, "rt", &open.response, &results.percentiles)?;
+            writeln!(
+                out,
+                "    open loop: rt counts from the intended start; late={} (by more than 1 msec), \
+                 never sent={}",
+                open.late_ios, open.unsent_ios
+            )?;
+        }
+        let Some(rates) = way.rates else { return Ok(()) };
+        let (bytes, iops) = (rates.bytes, rates.iops);
+        if bytes.samples() > 0 && results.bandwidth {
+            // In MiB where KiB would be long, as in fio.
+            let (unit, divisor) =
+                if bytes.max() / 1024.0 > 99_999.0 { ("MiB", 1048576.0) } else { ("KiB", 1024.0) };
+            writeln!(
+                out,
+                "   bw ({unit:>5}/s): min={:5.0}, max={:5.0}, per={:3.2}%, avg={:5.2}, \
+                 stdev={:5.2}, samples={}",
+                bytes.min() / divisor,
+                bytes.max() / divisor,
+                share_of_group(self, job, way),
+                bytes.mean() / divisor,
+                bytes.stddev() / divisor,
+                bytes.samples()
+            )?;
+        }
+        if iops.samples() > 0 && results.iops {
+            writeln!(
+                out,
+                "   iops        : min={:5.0}, max={:5.0}, avg={:5.2}, stdev={:5.2}, samples={}",
+                iops.min(),
+                iops.max(),
+                iops.mean(),
+                iops.stddev(),
+                iops.samples()
+            )?;
+        }
+        Ok(())
+    }
+}
+
+impl JobResult {
+    fn any_way(&self, word: &'static str) -> Way<'_> {
+        if word == "mixed" { self.mixed() } else { self.way(word) }
+    }
 }
 
 fn directness(job: &JobResult) -> &'static str {
@@ -194,103 +291,50 @@ fn directness(job: &JobResult) -> &'static str {
     }
 }
 
-fn write_direction(
-    out: &mut String,
-    job: &JobResult,
-    direction: Direction,
-    tally: &Tally,
-) -> fmt::Result {
-    let rate = job.bytes_per_second(direction);
-    writeln!(
-        out,
-        "  {:>5}: IOPS={}, BW={} ({})({}/{}msec)",
-        direction.word(),
-        thousands(job.iops(direction)),
-        binary(rate, "/s"),
-        decimal(rate, "/s"),
-        binary(tally.bytes as f64, ""),
-        job.elapsed.0 / 1_000_000,
-    )?;
-    write_latencies(out, "clat", &tally.latencies)?;
-    write_latencies(out, " lat", &tally.latencies)?;
-    write_percentiles(out, "clat", &tally.latencies)?;
-    if let Some(open) = &tally.open_loop {
-        write_latencies(out, "  rt", &open.response)?;
-        write_percentiles(out, "rt", &open.response)?;
-        writeln!(
-            out,
-            "    open loop: rt counts from the intended start; late={} (by more than 1 msec), \
-             never sent={}",
-            open.late_ios, open.unsent_ios
-        )?;
-        let (rt, lat) = (&open.response.histogram, &tally.latencies.histogram);
-        if rt.percentile(99.0) > 2 * lat.percentile(99.0) {
-            writeln!(
-                out,
-                "    warning: p99(rt) is more than twice p99(lat): the disks do not keep up with \
-                 the rate, and lat hides it"
-            )?;
-        }
-    }
-    let series = &job.series[direction.index()];
-    if series.samples() > 0 {
-        let kib = |iops: f64| iops * job.job.block_bytes as f64 / 1024.0;
-        writeln!(
-            out,
-            "   bw (  KiB/s): min={:5.0}, max={:5.0}, per=100.00%, avg={:.2}, stdev={:5.2}, \
-             samples={}",
-            kib(series.min()),
-            kib(series.max()),
-            kib(series.mean()),
-            kib(series.stddev()),
-            series.samples()
-        )?;
-        writeln!(
-            out,
-            "   iops        : min={:5.0}, max={:5.0}, avg={:.2}, stdev={:5.2}, samples={}",
-            series.min(),
-            series.max(),
-            series.mean(),
-            series.stddev(),
-            series.samples()
-        )?;
-    }
-    Ok(())
-}
-
-/// A unit of time that suits these latencies: its name and its length in nanoseconds.
-fn unit_of(latencies: &Latencies) -> (&'static str, f64) {
-    match (latencies.min_ns(), latencies.max_ns()) {
+/// A unit of time that suits these: its name and its length in nanoseconds.
+fn unit_of(times: &dyn Times) -> (&'static str, f64) {
+    match (times.min_ns(), times.max_ns()) {
         (2_000_001.., 100_000_000..) => ("msec", 1e6),
         (2_001.., 100_000..) => ("usec", 1e3),
         _ => ("nsec", 1.0),
     }
 }
 
-fn write_latencies(out: &mut String, name: &str, latencies: &Latencies) -> fmt::Result {
-    let (unit, ns) = unit_of(latencies);
+fn write_latencies(out: &mut String, name: &str, times: &dyn Times) -> fmt::Result {
+    let (unit, ns) = unit_of(times);
     writeln!(
         out,
-        "    {name} ({unit}): min={:.0}, max={:.0}, avg={:.2}, stdev={:.2}",
-        latencies.min_ns() as f64 / ns,
-        latencies.max_ns() as f64 / ns,
-        latencies.mean_ns() / ns,
-        latencies.stddev_ns() / ns,
+        "    {name} ({unit}): min={}, max={}, avg={:5.2}, stdev={:5.2}",
+        thousands((times.min_ns() as f64 / ns).floor()),
+        thousands((times.max_ns() as f64 / ns).floor()),
+        times.mean_ns() / ns,
+        times.stddev_ns() / ns,
     )
 }
 
-fn write_percentiles(out: &mut String, name: &str, latencies: &Latencies) -> fmt::Result {
-    let (unit, ns) = unit_of(latencies);
+fn write_percentiles(
+    out: &mut String,
+    name: &str,
+    times: &dyn Times,
+    percents: &[f64],
+) -> fmt::Result {
+    let values = times.percentiles(percents);
+    let (least, most) = (values.first().unwrap_or(&0), values.last().unwrap_or(&0));
+    let (unit, ns) = match (least, most) {
+        (2_000_001.., 100_000_000..) => ("msec", 1_000_000),
+        (2_001.., 100_000..) => ("usec", 1_000),
+        _ => ("nsec", 1),
+    };
     writeln!(out, "    {name} percentiles ({unit}):")?;
-    let values = latencies.histogram.percentiles(&PERCENTILES);
-    let values: Vec<String> = values.iter().map(|v| format!("{:.0}", *v as f64 / ns)).collect();
-    let width = values.iter().map(String::len).max().unwrap_or(0);
-    let shown: Vec<String> = PERCENTILES
+    let values: Vec<String> = values.iter().map(|v| (v / ns).to_string()).collect();
+    let width = values.iter().map(String::len).max().unwrap_or(0).max(5);
+    let shown: Vec<String> = percents
         .iter()
         .zip(&values)
         .map(|(percent, value)| format!("{percent:5.2}th=[{value:>width$}]"))
         .collect();
-    let rows: Vec<String> = shown.chunks(4).map(|row| row.join(", ")).collect();
+    // As many as fio puts in its 80 columns.
+    let rows: Vec<String> = shown.chunks(73 / (12 + width)).map(|row| row.join(", ")).collect();
     for (index, row) in rows.iter().enumerate() {
         let end = if index + 1 < rows.len() { "," } else { "" };
         writeln!(out, "     | {row}{end}")?;
