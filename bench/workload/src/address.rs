@@ -131,7 +131,7 @@ pub struct Addresses {
 enum Order {
     /// Where the last request of each direction ended, in blocks of the region. One cursor per
     /// direction, as fio has it: a mixed job reads and writes side by side.
-    InOrder {
+    Cursors {
         end: [u64; 2],
         skip: i64,
     },
@@ -180,7 +180,7 @@ impl Addresses {
         assert!(plan.first.0.checked_add(plan.blocks).is_some(), "a region ends below 2^64");
         let units = plan.units();
         let order = if !plan.random {
-            Order::InOrder { end: [0; 2], skip: plan.skip_blocks }
+            Order::Cursors { end: [0; 2], skip: plan.skip_blocks }
         } else if let Some(ranks) =
             Ranks::new(&plan.law, units, plan.unit_blocks * plan.block_bytes, plan.seed)
         {
@@ -229,7 +229,7 @@ impl Addresses {
             self.walk();
         }
         let at = match &mut self.order {
-            Order::InOrder { end, skip } => {
+            Order::Cursors { end, skip } => {
                 let end = &mut end[direction.index()];
                 let at = match *skip {
                     0 if *end + self.io_blocks <= self.blocks => *end,
@@ -254,7 +254,7 @@ impl Addresses {
     /// The request that was given last in this direction is longer than the least, by so much.
     #[inline]
     pub fn lengthen(&mut self, direction: Direction, more_blocks: u64) {
-        if let Order::InOrder { end, .. } = &mut self.order {
+        if let Order::Cursors { end, .. } = &mut self.order {
             end[direction.index()] += more_blocks;
         }
         if let Some(row) = &mut self.row
@@ -283,7 +283,7 @@ impl Addresses {
                 index
             }
             Order::Ranked { ranks } => ranks.next(),
-            Order::InOrder { .. } => unreachable!("it has cursors"),
+            Order::Cursors { .. } => unreachable!("it has cursors"),
         }
     }
 
@@ -316,7 +316,7 @@ impl Addresses {
         self.blocks = walk.zone_blocks.min(end - self.first);
         self.units = (self.blocks - self.io_blocks) / self.unit_blocks + 1;
         match &mut self.order {
-            Order::InOrder { end, .. } => *end = [0; 2],
+            Order::Cursors { end, .. } => *end = [0; 2],
             Order::Uniform { .. } => {}
             Order::Shuffled { shuffle, step, pass } => {
                 *pass += 1;

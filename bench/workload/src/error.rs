@@ -63,10 +63,15 @@ pub enum ParseCause {
         near: Option<Near>,
     },
     /// An option of fio's that is not built here.
-    #[error("the option {name:?} of fio is not supported")]
+    #[error(
+        "the option {name:?} of fio is not supported{}",
+        why.map_or(String::new(), |why| format!(": {why}"))
+    )]
     NotSupported {
         /// As written.
         name: String,
+        /// Why, where that is not that it was never built.
+        why: Option<&'static str>,
     },
     /// A value that fio takes for this option, and this program does not.
     #[error("{option}={value} of fio is not supported: {expected} is")]
@@ -152,6 +157,20 @@ pub enum ParseCause {
     /// No job has the name that `--section` gave.
     #[error("no job file has this section")]
     NoSuchSection,
+    /// An option that means nothing without another.
+    #[error("{option} needs {needs}")]
+    Needs {
+        /// The option.
+        option: &'static str,
+        /// What it needs.
+        needs: &'static str,
+    },
+    /// `wait_for` a job that does not stand before.
+    #[error("no job before this one is called {name:?}")]
+    WaitsForNobody {
+        /// As written.
+        name: String,
+    },
     /// `time_based` without an end.
     #[error("time_based needs a runtime")]
     Endless,

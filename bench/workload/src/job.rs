@@ -4,12 +4,21 @@
 //! driver serves it, and whether it fits the device, is found out by whoever runs it. So each
 //! option remembers where it stood, for the messages of those who find out.
 
+mod course;
+mod files;
+
 use std::collections::BTreeMap;
 
 use isotherm_seam::Nanos;
 
 use crate::quantity::KB_BASE;
-use crate::{Place, Results};
+use crate::{
+    FillingPlan, FloorPlan, LatencyTarget, Law, Measure, Place, Results, SizeLaw, SteadyPlan,
+    ThinkPlan,
+};
+
+pub use course::{ExitPlan, ExitScope, FlowPlan, QueuePlan, StartPlan, SyncPlan};
+pub use files::{Allocate, Files};
 
 /// A job section with its defaults filled in.
 #[derive(Clone, Debug)]
@@ -35,8 +44,14 @@ pub struct Job {
     pub sequencer: Sequencer,
     /// Of a mixed pattern, the share of reads, in percent.
     pub read_percent: u32,
-    /// Length of each request, in bytes.
+    /// Length of the longest request, in bytes.
     pub block_bytes: u64,
+    /// Lengths of requests, by [`crate::Direction::index`].
+    pub sizes: [SizeLaw; 2],
+    /// As given beside `block_sizes`, and stronger.
+    pub size_laws: [Option<SizeLaw>; 2],
+    /// Random requests start on multiples of this; of the shortest request if not given.
+    pub align: [Option<u64>; 2],
     /// As given for reads, writes and trims; `block_bytes` is what the pattern makes of it.
     pub block_sizes: [u64; 3],
     /// Whether `k` is 1024 or 1000.
@@ -75,8 +90,45 @@ pub struct Job {
     pub repeatable: bool,
     /// Chooses the random addresses of a repeatable job.
     pub seed: u64,
-    /// Fill each write with content of its own.
-    pub refill_buffers: bool,
+    /// In random order, how requests are spread.
+    pub law: Law,
+    /// In random order, how many of the requests are drawn, in percent; the others follow on the
+    /// one before.
+    pub random_percent: [u32; 2],
+    /// Zones, and how to go through them.
+    pub zones: ZonePlan,
+    /// How requests go to the device and come back.
+    pub queue: QueuePlan,
+    /// When what was written is made durable.
+    pub sync: SyncPlan,
+    /// Bytes per second for each direction: an open loop, as with `rate_iops`.
+    pub rate_bytes: [Option<u64>; 2],
+    /// Rates below which it fails.
+    pub floor: FloorPlan,
+    /// Pauses.
+    pub think: ThinkPlan,
+    /// What would have come during a pause is not made up for.
+    pub think_off_rate: bool,
+    /// The latency to be kept, by a depth to be found; none if the latency is 0.
+    pub target: LatencyTarget,
+    /// A request that takes longer ends the job, by direction.
+    pub max_latency: [Option<Nanos>; 2],
+    /// When it is steady, which ends it; never if the duration is 0.
+    pub steady: SteadyPlan,
+    /// Go on after a failed request, by direction.
+    pub past_errors: [bool; 2],
+    /// When it starts.
+    pub start: StartPlan,
+    /// What its end does to others.
+    pub exit: ExitPlan,
+    /// Its share of the requests of several jobs.
+    pub flow: FlowPlan,
+    /// Processors that it may run on.
+    pub cpus: Option<Vec<u32>>,
+    /// Its files.
+    pub files: Files,
+    /// What writes leave behind.
+    pub filling: FillingPlan,
     /// Start when all jobs before this one have ended.
     pub stonewall: bool,
     /// Begin a new group of results.
@@ -146,6 +198,19 @@ impl Extent {
     }
 }
 
+/// Zones of equal length with gaps between them, as fio's `zonemode=strided` has them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct ZonePlan {
+    /// Asked for, or ruled out; if neither, a `bytes` asks for it.
+    pub strided: Option<bool>,
+    /// How much is transferred in a zone before the next one.
+    pub bytes: u64,
+    /// Length of a zone; as much as is transferred if 0.
+    pub range_bytes: u64,
+    /// From the end of a zone to the start of the next.
+    pub gap: Option<Extent>,
+}
+
 /// What is asked to serve a job. The names are fio's where fio has one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Engine {
@@ -197,6 +262,9 @@ impl Job {
             sequencer: Sequencer::Sequential,
             read_percent: 50,
             block_bytes: 4096,
+            sizes: [SizeLaw::Fixed(4096), SizeLaw::Fixed(4096)],
+            size_laws: [None, None],
+            align: [None; 2],
             block_sizes: [4096; 3],
             kb_base: KB_BASE,
             offset: Extent::Bytes(0),
@@ -216,7 +284,37 @@ impl Job {
             revisit: false,
             repeatable: true,
             seed: 0,
-            refill_buffers: false,
+            law: Law::Even,
+            random_percent: [100; 2],
+            zones: ZonePlan::default(),
+            queue: QueuePlan::default(),
+            sync: SyncPlan::default(),
+            rate_bytes: [None; 2],
+            floor: FloorPlan { bytes: [None; 2], ios: [None; 2], cycle: Nanos::from_secs(1) },
+            think: ThinkPlan::default(),
+            think_off_rate: false,
+            target: LatencyTarget {
+                latency: Nanos::ZERO,
+                window: Nanos::ZERO,
+                percent: 100.0,
+                keep_running: false,
+            },
+            max_latency: [None; 2],
+            steady: SteadyPlan {
+                measure: Measure::Iops,
+                slope: true,
+                limit: 0.01,
+                percent: true,
+                duration: Nanos::ZERO,
+                ramp: Nanos::ZERO,
+            },
+            past_errors: [false; 2],
+            start: StartPlan::default(),
+            exit: ExitPlan::default(),
+            flow: FlowPlan::default(),
+            cpus: None,
+            files: Files::default(),
+            filling: FillingPlan::default(),
             stonewall: false,
             new_group: false,
             group_reporting: false,
@@ -239,6 +337,32 @@ impl Job {
     /// Where an option stood, if it was given.
     pub fn place(&self, option: &str) -> Option<&Place> {
         self.places.get(option)
+    }
+
+    /// The latency to be kept, if there is one.
+    pub fn latency_target(&self) -> Option<LatencyTarget> {
+        (self.target.latency > Nanos::ZERO).then_some(self.target)
+    }
+
+    /// When it is steady, if that ends it.
+    pub fn steady_plan(&self) -> Option<SteadyPlan> {
+        (self.steady.duration > Nanos::ZERO).then_some(self.steady)
+    }
+
+    /// Whether it goes from zone to zone.
+    pub fn is_strided(&self) -> bool {
+        self.zones.strided.unwrap_or(self.zones.bytes > 0)
+    }
+
+    /// The lengths of those directions that the pattern has.
+    pub fn sizes_used(&self) -> impl Iterator<Item = &SizeLaw> {
+        let used = [self.pattern.reads, self.pattern.writes];
+        self.sizes.iter().zip(used).filter(|(_, used)| *used).map(|(law, _)| law)
+    }
+
+    /// The shortest request, in bytes.
+    pub fn block_bytes_min(&self) -> u64 {
+        self.sizes_used().map(SizeLaw::min).min().unwrap_or(self.block_bytes)
     }
 
     /// Requests in flight that its engine will have: plain reads and writes come one by one.

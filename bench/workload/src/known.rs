@@ -6,55 +6,41 @@
 
 /// Options of the core of fio 3.33 to 3.42 that [`crate::options`] has not, aliases included.
 const CORE: &str = "\
-allow_file_create allow_mounted_write allrandrepeat apptag apptag_mask atomic ba block_error_percentiles \
-blockalign blocksize_range blocksize_unaligned bs_is_seq_rand bs_unaligned bsrange bssplit \
-buffer_compress_chunk buffer_compress_percentage buffer_pattern cgroup cgroup_nodelete cgroup_weight \
-continue_on_error create_fsync create_on_open create_only dataplacement \
-dedupe_global dedupe_mode dedupe_percentage dedupe_working_set_percentage do_verify dp_scheme \
-end_fsync error_dump exec_postrun exec_prerun exit_what exitall exitall_on_error experimental_verify \
-fadvise_hint fdatasync fdp fdp_pli fdp_pli_select file_append file_service_type fileoffset filesize \
-fill_device fill_fs flow flow_id flow_sleep flow_watermark fsync fsync_on_close gid hugepage-size \
-ignore_error ignore_zone_limits io_submit_mode iodepth_batch iodepth_batch_complete \
-iodepth_batch_complete_max iodepth_batch_complete_min iodepth_batch_submit iodepth_low ioscheduler \
-ioscheduler_switch job_max_open_zones job_start_clock_id latency_percentile latency_run \
-latency_target latency_window lockfile lockmem log_alternate_epoch log_alternate_epoch_clock_id \
-\
-log_issue_time log_prio log_window_value \
-max_latency max_open_zones merge_blktrace_file merge_blktrace_iters merge_blktrace_scalars \
-nr_files nrfiles num_range numa_cpu_nodes numa_mem_policy offset_align offset_increment opendir \
-openfiles overwrite percentage_random percentage_sequential pre_read priohint profile \
-random_distribution rate rate_cycle rate_ignore_thinktime rate_iops_min rate_min ratecycle ratemin \
-read_beyond_wp read_iolog read_iolog_chunked recover_zbd_write_error replay_align replay_no_stall \
-replay_redirect replay_scale replay_skip replay_time_scale serialize_overlap \
-softrandommap spr_cs spr_num_regions spr_op sprandom ss ss_dur \
-ss_interval ss_ramp startdelay steadystate steadystate_check_interval \
-steadystate_duration steadystate_ramp_time sync sync_file_range thinkcycles thinktime thinktime_blocks \
-thinktime_blocks_type thinktime_iotime thinktime_spin trim_backlog trim_backlog_batch trim_percentage \
-trim_verify_zero uid unique_filename unit_base unlink unlink_each_loop verify \
+allow_mounted_write apptag apptag_mask atomic block_error_percentiles blocksize_unaligned \
+bs_is_seq_rand bs_unaligned cgroup cgroup_nodelete cgroup_weight dataplacement dedupe_global \
+dedupe_working_set_percentage do_verify dp_scheme error_dump exec_postrun exec_prerun \
+experimental_verify fdp fdp_pli fdp_pli_select fileoffset fill_device fill_fs flow_watermark gid \
+ignore_error ignore_zone_limits ioscheduler ioscheduler_switch job_max_open_zones \
+job_start_clock_id lockfile lockmem log_alternate_epoch log_alternate_epoch_clock_id \
+log_issue_time log_prio log_window_value max_open_zones merge_blktrace_file merge_blktrace_iters \
+merge_blktrace_scalars num_range opendir percentage_sequential pre_read profile read_beyond_wp \
+read_iolog read_iolog_chunked recover_zbd_write_error replay_align replay_no_stall \
+replay_redirect replay_scale replay_skip replay_time_scale spr_cs spr_num_regions spr_op \
+sprandom ss_interval steadystate_check_interval thinkcycles trim_backlog trim_backlog_batch \
+trim_percentage trim_verify_zero uid unique_filename unit_base unlink_each_loop verify \
 verify_async verify_async_cpus verify_backlog verify_backlog_batch verify_dump verify_fatal \
-verify_header_seed verify_interval verify_offset verify_only verify_pattern verify_pattern_interval \
-verify_state_load verify_state_save verify_write_sequence wait_for write_barrier write_hint \
-write_iolog zero_buffers zone_reset_frequency \
-zone_reset_threshold zonecapacity comm data_placement end_syncfs ramp_size \
-rwmixcycle verifysort verifysort_nr write_zone_remainder zonemode zonerange zonesize zoneskip";
+verify_header_seed verify_interval verify_offset verify_only verify_pattern \
+verify_pattern_interval verify_state_load verify_state_save verify_write_sequence write_barrier \
+write_iolog zone_reset_frequency zone_reset_threshold zonecapacity comm data_placement \
+end_syncfs ramp_size rwmixcycle verifysort verifysort_nr write_zone_remainder";
 
 /// Options that belong to one engine of fio or another.
 const ENGINE: &str = "\
-arguments bindname brick busy_poll chunk_size clientname \
-clustername cmd_type cmdprio cmdprio_bssplit cmdprio_class cmdprio_hint cmdprio_percentage conf cont \
-cpuchunks cpuload cpumode cuda_io deac direct_write_to_pmem donorname exit_on_io_done \
-force_async gpu_dev_id gpu_dev_ids grace_time hdfsdirectory hipri hipri_percentage hostname \
-http_host http_mode http_object_mode http_pass http_s3_key http_s3_keyid http_s3_region \
-http_s3_security_token http_s3_sse_customer_algorithm http_s3_sse_customer_key http_s3_storage_class \
-http_swift_auth_token http_user http_verbose https inplace interface libaio_vectored libblkio_driver libblkio_num_entries libblkio_path \
-libblkio_pre_connect_props libblkio_pre_start_props libblkio_queue_size libblkio_vectored \
-libblkio_wait_mode libblkio_write_zeroes_on_trim listen \
-md_per_io_size mss namenode nfs_url nodelay nowait object_class pi_act pi_chk pingpong plid_select plids \
-pool port program protocol rbdname readfua serverip single-instance single_instance skip_bad \
-sg_write_mode sqthread_poll sqthread_poll_cpu stat_type std_redirect stream_id svcl thp touch_objects \
-ttl uncached uri userspace_reap verb verify_mode volume \
-window_size write_mode writefua xnvme_admin xnvme_async xnvme_dev_nsid xnvme_dev_subnqn \
-xnvme_iovec xnvme_mem xnvme_sync";
+arguments bindname brick busy_poll chunk_size clientname clustername cmd_type cmdprio \
+cmdprio_bssplit cmdprio_class cmdprio_hint cmdprio_percentage conf cont cpuchunks cpuload \
+cpumode cuda_io deac direct_write_to_pmem donorname exit_on_io_done force_async gpu_dev_id \
+gpu_dev_ids grace_time hdfsdirectory hipri hipri_percentage hostname http_host http_mode \
+http_object_mode http_pass http_s3_key http_s3_keyid http_s3_region http_s3_security_token \
+http_s3_sse_customer_algorithm http_s3_sse_customer_key http_s3_storage_class \
+http_swift_auth_token http_user http_verbose https inplace interface libblkio_driver \
+libblkio_num_entries libblkio_path libblkio_pre_connect_props libblkio_pre_start_props \
+libblkio_queue_size libblkio_vectored libblkio_wait_mode libblkio_write_zeroes_on_trim listen \
+md_per_io_size mss namenode nfs_url nodelay nowait object_class pi_act pi_chk pingpong \
+plid_select plids pool port program protocol rbdname readfua serverip single-instance \
+single_instance skip_bad sg_write_mode sqthread_poll sqthread_poll_cpu stat_type std_redirect \
+stream_id svcl thp touch_objects ttl uncached uri verb verify_mode volume window_size write_mode \
+writefua xnvme_admin xnvme_async xnvme_dev_nsid xnvme_dev_subnqn xnvme_iovec xnvme_mem \
+xnvme_sync";
 
 /// Engines of fio that are not built here.
 const ENGINES: &str = "\
@@ -75,6 +61,33 @@ pub(crate) fn is_known(name: &str) -> bool {
 /// Names of fio's options that are not built here.
 pub(crate) fn names() -> impl Iterator<Item = &'static str> {
     CORE.split_whitespace().chain(ENGINE.split_whitespace())
+}
+
+/// Why an option is not built, where there is more to say than that.
+const REASONS: &[(&str, &str)] = &[
+    ("exec_prerun", RUNS_PROGRAMS),
+    ("exec_postrun", RUNS_PROGRAMS),
+    ("bs_unaligned", WHOLE_BLOCKS),
+    ("blocksize_unaligned", WHOLE_BLOCKS),
+    ("fill_device", "the end of a device or file is known, and stops a job there: give a size"),
+    ("fill_fs", "the end of a device or file is known, and stops a job there: give a size"),
+    ("ioscheduler", "the scheduler of a disk belongs to the machine, not to a job"),
+    ("uid", "a job runs as who started the program"),
+    ("gid", "a job runs as who started the program"),
+    ("cmdprio_percentage", NO_PRIORITY),
+    ("cmdprio_bssplit", NO_PRIORITY),
+    ("cmdprio", NO_PRIORITY),
+    ("cmdprio_class", NO_PRIORITY),
+    ("log_prio", NO_PRIORITY),
+];
+
+const RUNS_PROGRAMS: &str = "a job file does not run programs here";
+const WHOLE_BLOCKS: &str = "requests are whole blocks of the device";
+const NO_PRIORITY: &str = "requests carry no priority";
+
+/// Why an option is not built, if there is more to say than that.
+pub(crate) fn why(name: &str) -> Option<&'static str> {
+    REASONS.iter().find(|(known, _)| *known == name).map(|(_, why)| *why)
 }
 
 /// Whether fio takes this word for the option, where it is not built here.
@@ -101,6 +114,12 @@ mod tests {
         all.dedup();
         assert_eq!(all.len(), count);
         assert!(is_known("verify") && is_known("http_host") && !is_known("iodpeth"));
+    }
+
+    #[test]
+    fn reasons_are_of_names_that_are_not_built() {
+        assert!(REASONS.iter().all(|(name, _)| is_known(name) && why(name).is_some()));
+        assert_eq!(why("verify"), None);
     }
 
     #[test]

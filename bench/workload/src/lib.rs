@@ -27,6 +27,7 @@ mod list;
 mod option;
 mod parse;
 mod quantity;
+mod read;
 mod results;
 mod script;
 mod service;
@@ -45,9 +46,12 @@ pub use error::{Message, Near, ParseCause, ParseError, Place};
 pub use fast::FastRng;
 pub use filling::{Base, Filling, FillingPlan};
 pub use floor::{Floor, FloorPlan, TooSlow};
-pub use job::{ArrivalProcess, Engine, Extent, Job, Pattern, Sequencer};
+pub use job::{
+    Allocate, ArrivalProcess, Engine, ExitPlan, ExitScope, Extent, Files, FlowPlan, Job, Pattern,
+    QueuePlan, Sequencer, StartPlan, SyncPlan, ZonePlan,
+};
 pub use law::{Law, ZoneShare};
-pub use option::{Kind, OptionRow, Word, find as find_option, options};
+pub use option::{Kind, Misread, OptionRow, Reader, Word, find as find_option, options};
 pub use parse::Parsed;
 pub use quantity::Expected;
 pub use results::{Family, Logs, PERCENTILES, Results, Unified};

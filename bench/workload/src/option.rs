@@ -1,7 +1,7 @@
 //! The tables of options: one row each, name, kind, what it does; one table for each theme.
 //!
-//! What must always hold: an option is in a table of [`options`] and works, or is accepted there with a
-//! recorded note that it has no effect, or is refused by name. Adding one is adding a row.
+//! What must always hold: an option is in a table of [`options`] and works, or is accepted there
+//! with a recorded note that it has no effect, or is refused by name. Adding one is adding a row.
 
 mod buffers;
 mod engine;
@@ -44,6 +44,10 @@ pub enum Kind {
     Extent(fn(&mut Job, Extent)),
     /// A length of time.
     Time(fn(&mut Job, Nanos)),
+    /// A length of time; a bare number is in microseconds.
+    Micros(fn(&mut Job, Nanos)),
+    /// What is read in a way of its own; and what it looks like.
+    Own(Reader, &'static str),
     /// The block size: up to three sizes for read, write and trim.
     BlockSize(fn(&mut Job, [u64; 3])),
     /// Directions and order, with `:8` or `:-4k`.
@@ -58,6 +62,20 @@ pub enum Kind {
     Word(&'static [Word]),
     /// Accepted, without effect; why.
     Noted(&'static str),
+    /// One of these, accepted without effect; why.
+    NotedWord(&'static [&'static str], &'static str),
+}
+
+/// Reads a value into a job.
+pub type Reader = fn(&mut Job, &str) -> Result<(), Misread>;
+
+/// Why a [`Reader`] does not take a value.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Misread {
+    /// It is no value of the option.
+    Nonsense,
+    /// It is one in fio only.
+    NotBuilt,
 }
 
 /// A word and what it stands for.
@@ -112,6 +130,14 @@ pub(crate) fn nearest(name: &str) -> Option<Near> {
 }
 
 impl OptionRow {
+    /// Why it has no effect, if it has none.
+    pub fn without_effect(&self) -> Option<&'static str> {
+        match self.kind {
+            Kind::Noted(why) | Kind::NotedWord(_, why) => Some(why),
+            _ => None,
+        }
+    }
+
     /// Whether it may stand without a value.
     pub fn value_is_optional(&self) -> bool {
         matches!(self.kind, Kind::Switch(_) | Kind::Prefix(_) | Kind::Noted(_))

@@ -5,13 +5,15 @@
 //! come first, then what is global, then the section's own, in the order of writing, as fio
 //! sorts it within a section of a file.
 
+use isotherm_seam::Nanos;
+
 use crate::environment::Environment;
 use crate::error::{Message, ParseCause, ParseError, Place};
 use crate::jobfile::{Section, Setting};
 use crate::option::{self, Kind, OptionRow};
-use crate::quantity::{self, Expected};
+use crate::quantity;
 use crate::value::Refusal;
-use crate::{Job, Script, known};
+use crate::{Job, Law, Script, SizeLaw, known};
 
 /// Jobs, and what is to be said about how they were read.
 #[derive(Clone, Debug, Default)]
@@ -56,6 +58,7 @@ impl Parsed {
                 job.stonewall = true;
             }
         }
+        parsed.check_waits()?;
         if parsed.jobs.is_empty() {
             return Err(ParseError::new(script.last.clone(), ParseCause::NoJob));
         }
@@ -91,8 +94,20 @@ impl Parsed {
                 self.apply(&mut job, setting)?;
                 job.given.push(as_written(setting));
             }
-            finish(&mut job)?;
+            finish(&mut job, section)?;
             self.jobs.push(job);
+        }
+        Ok(())
+    }
+
+    /// A job waits for one that stands before it.
+    fn check_waits(&self) -> Result<(), ParseError> {
+        for (index, job) in self.jobs.iter().enumerate() {
+            let Some(after) = &job.start.after else { continue };
+            if !self.jobs[..index].iter().any(|other| other.name == *after) {
+                let cause = ParseCause::WaitsForNobody { name: after.clone() };
+                return Err(ParseError::new(job.places["wait_for"].clone(), cause));
+            }
         }
         Ok(())
     }
@@ -110,7 +125,7 @@ impl Parsed {
         let fail = |cause| Err(ParseError::new(place.clone(), cause));
         let Some(row) = option::find(name) else {
             return fail(match known::is_known(name) {
-                true => ParseCause::NotSupported { name: name.clone() },
+                true => ParseCause::NotSupported { name: name.clone(), why: known::why(name) },
                 false => {
                     ParseCause::UnknownOption { name: name.clone(), near: option::nearest(name) }
                 }
@@ -136,7 +151,7 @@ impl Parsed {
 
     fn note(&mut self, row: &OptionRow, value: Option<&str>, place: &Place, kb_base: u64) {
         let mut say = |text| self.messages.push(Message { place: place.clone(), text });
-        if let Kind::Noted(why) = row.kind {
+        if let Some(why) = row.without_effect() {
             say(format!("{} has no effect: {why}", row.name));
         }
         let sized = matches!(
@@ -146,6 +161,7 @@ impl Parsed {
                 | Kind::Count(..)
                 | Kind::Rates(_)
                 | Kind::Pattern(_)
+                | Kind::Own(..)
         );
         if sized
             && kb_base == quantity::KB_BASE
@@ -158,20 +174,33 @@ impl Parsed {
 }
 
 /// What only all options together say.
-fn finish(job: &mut Job) -> Result<(), ParseError> {
+fn finish(job: &mut Job, section: &Section) -> Result<(), ParseError> {
     if job.time_based && job.runtime.is_none() {
         return Err(ParseError::new(job.places["time_based"].clone(), ParseCause::Endless));
     }
-    let [read, write, _] = job.block_sizes;
-    if job.pattern.reads && job.pattern.writes && read != write {
-        let cause = ParseCause::ValueNotSupported {
-            option: "bs",
-            value: format!("{read},{write}"),
-            expected: Expected::OneBlockSize,
-        };
-        return Err(ParseError::new(job.places["bs"].clone(), cause));
+    for (index, law) in job.size_laws.iter().enumerate() {
+        job.sizes[index] = law.clone().unwrap_or(SizeLaw::Fixed(job.block_sizes[index]));
+        if let Some(bytes) = job.sizes[index].fixed() {
+            job.sizes[index] = SizeLaw::Fixed(bytes);
+        }
     }
-    job.block_bytes = if job.pattern.reads { read } else { write };
+    job.block_bytes = job.sizes_used().map(SizeLaw::max).max().unwrap_or(0);
+    let missing = |job: &Job, option, needs| {
+        let place = job.places.get(option).cloned();
+        let place = place.unwrap_or_else(|| section.place.clone());
+        Err(ParseError::new(place, ParseCause::Needs { option, needs }))
+    };
+    if job.is_strided() {
+        if job.zones.bytes == 0 {
+            return missing(job, "zonemode", "a zonesize");
+        }
+        if job.law != Law::Even {
+            return missing(job, "random_distribution", "zonemode=none");
+        }
+    }
+    if job.latency_target().is_some() && job.target.window == Nanos::ZERO {
+        return missing(job, "latency_target", "a latency_window");
+    }
     Ok(())
 }
 
@@ -184,7 +213,6 @@ fn as_written(setting: &Setting) -> (String, String) {
 mod tests {
     use super::*;
     use crate::{Engine, Extent, Pattern};
-    use isotherm_seam::Nanos;
 
     fn flags(line: &str) -> Result<Parsed, ParseError> {
         let arguments: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
@@ -292,9 +320,11 @@ mod tests {
                 "[a]\nbs= 4k\n",
                 "a.fio:2: after the blank, fio drops the unit of bs= 4k: write bs=4k",
             ),
+            ("[a]\nzonemode=strided\n", "a.fio:2: zonemode needs a zonesize"),
+            ("[a]\n\nwait_for=b\n[b]\n", "a.fio:3: no job before this one is called \"b\""),
             (
-                "[a]\nrw=randrw\nbs=4k,8k\n",
-                "a.fio:3: bs=4096,8192 of fio is not supported: one size for all directions, such as 4k is",
+                "[a]\nexec_prerun=x\n",
+                "a.fio:2: the option \"exec_prerun\" of fio is not supported: a job file does not run programs here",
             ),
             ("[a]\ndirect\n", "a.fio:2: direct= is not understood: a value is expected"),
         ];
@@ -336,7 +366,7 @@ mod tests {
     }
 
     #[test]
-    fn the_block_size_is_that_of_the_direction() {
+    fn the_block_size_is_the_longest_of_the_directions() {
         let size = |rw: &str| {
             let text = format!("[a]\nbs=4k,8k\nrw={rw}\n");
             Parsed::from_text("a.fio", &text, &Environment::empty()).unwrap().jobs[0].block_bytes

@@ -39,8 +39,8 @@ pub enum Expected {
         /// Greatest.
         max: u64,
     },
-    /// One block size for both directions.
-    OneBlockSize,
+    /// Something that the option's own row describes.
+    Shape(&'static str),
     /// Directions and order, with how to step.
     Pattern(Vec<&'static str>),
     /// I/Os per second, one number or one for each direction.
@@ -60,7 +60,7 @@ impl fmt::Display for Expected {
             Expected::Flag => write!(f, "0 or 1"),
             Expected::Count { min, max: u64::MAX } => write!(f, "a whole number from {min} on"),
             Expected::Count { min, max } => write!(f, "a whole number from {min} to {max}"),
-            Expected::OneBlockSize => write!(f, "one size for all directions, such as 4k"),
+            Expected::Shape(shape) => write!(f, "{shape}"),
             Expected::Pattern(words) => write!(
                 f,
                 "one of {}, with :8 (random: so many in a row) or :-4k (in order: a skip)",
@@ -103,6 +103,14 @@ pub(crate) fn extent(text: &str, kb_base: u64) -> Option<Extent> {
             let percent = number.parse::<u32>().ok()?;
             (percent <= 100).then_some(Extent::Percent(percent))
         }
+    }
+}
+
+/// A length of time; a bare number is in microseconds.
+pub(crate) fn micros(text: &str) -> Option<Nanos> {
+    match text.trim().parse::<u64>() {
+        Ok(micros) => micros.checked_mul(1_000).map(Nanos),
+        Err(_) => time(text),
     }
 }
 
@@ -247,6 +255,12 @@ mod tests {
         for bad in ["", "s", "10x", "-3", "9999999999d", "1m30s", "0x10", "1 s", "1sec", "1min"] {
             assert_eq!(time(bad), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn some_times_default_to_microseconds() {
+        assert_eq!((micros("500"), micros("2ms")), (Some(Nanos(500_000)), Some(Nanos(2_000_000))));
+        assert_eq!((micros("3s"), micros("x")), (Some(Nanos::from_secs(3)), None));
     }
 
     #[test]

@@ -134,6 +134,8 @@ impl Script {
 impl Setting {
     fn show(&self, line: &mut String) {
         let Setting { name, value, .. } = self;
+        // As fio calls it, whatever other name it was given by.
+        let name = option::find(name).map_or(name.as_str(), |row| row.name);
         match value {
             Some(value) if name == "description" => {
                 line.push_str(&format!("--{name}=\"{value}\" "))

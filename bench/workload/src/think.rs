@@ -50,7 +50,7 @@ impl Think {
     /// The pauses of a plan that has some, from `now` on.
     pub fn new(plan: ThinkPlan, now: Mono) -> Option<Think> {
         let some = plan.pause > Nanos::ZERO || plan.spin > Nanos::ZERO;
-        some.then(|| Think { plan, counted: 0, working_since: now, state: State::Working })
+        some.then_some(Think { plan, counted: 0, working_since: now, state: State::Working })
     }
 
     /// Whether a request may be sent now, after so many sent and completed, with so many in

@@ -3,7 +3,7 @@
 //! What must always hold: a value is taken as fio takes it, or refused; where fio would drop a
 //! part of it without a word, it is refused.
 
-use crate::option::{Kind, OptionRow, Word};
+use crate::option::{Kind, Misread, OptionRow, Word};
 use crate::quantity::{self, Expected};
 use crate::results::PERCENTILES_MAX;
 use crate::{Job, known, list};
@@ -46,6 +46,14 @@ impl OptionRow {
                 check_blank(given)?;
                 set(job, quantity::time(text).ok_or(Expected::Time)?);
             }
+            Kind::Micros(set) => {
+                check_blank(given)?;
+                set(job, quantity::micros(text).ok_or(Expected::Time)?);
+            }
+            Kind::Own(read, shape) => read(job, text).map_err(|misread| match misread {
+                Misread::Nonsense => Refusal::Bad(Expected::Shape(shape)),
+                Misread::NotBuilt => Refusal::NotSupported(Expected::Shape(shape)),
+            })?,
             Kind::BlockSize(set) => {
                 check_blank(given)?;
                 set(job, block_sizes(text, base)?);
@@ -53,6 +61,12 @@ impl OptionRow {
             Kind::Rates(set) => {
                 check_blank(given)?;
                 set(job, rates(text, base).ok_or(Expected::Rates)?);
+            }
+            Kind::NotedWord(words, _) => {
+                words
+                    .iter()
+                    .find(|word| **word == given)
+                    .ok_or_else(|| Refusal::Bad(Expected::OneOf(words.to_vec())))?;
             }
             // As in fio, a blank belongs to the word, and so no word is found.
             Kind::Word(words) => self.word(words, given, Expected::OneOf)?(job),
@@ -160,8 +174,8 @@ fn rates(text: &str, kb_base: u64) -> Option<[Option<u64>; 2]> {
     let read = one(parts[0])?;
     // One number holds for both directions, as in fio.
     let write = parts.get(1).map_or(Some(read), |part| one(part))?;
-    // A third, for trims, may be there and empty.
-    parts.get(2).is_none_or(|part| part.is_empty()).then_some([read, write])
+    // A third is for trims, of which there are none.
+    parts.get(2).is_none_or(|part| one(part).is_some()).then_some([read, write])
 }
 
 #[cfg(test)]
@@ -177,7 +191,8 @@ mod tests {
         assert_eq!(rates("100:50"), Some([Some(100), Some(50)]));
         assert_eq!(rates(",50"), Some([None, Some(50)]));
         assert_eq!(rates("1k,"), Some([Some(1024), None]));
-        assert_eq!(rates("1,2,3"), None);
+        assert_eq!(rates("1,2,3"), Some([Some(1), Some(2)]), "the third is for trims");
+        assert_eq!(rates("1,2,x"), None);
         assert_eq!(rates("x"), None);
     }
 

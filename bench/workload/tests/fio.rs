@@ -308,7 +308,7 @@ fn examples_are_read_or_refused_by_name() {
                 }
                 continue;
             }
-            Err(ParseCause::NotSupported { name }) => name,
+            Err(ParseCause::NotSupported { name, .. }) => name,
             Err(ParseCause::ValueNotSupported { option, value, .. }) => format!("{option}={value}"),
             // Some examples want variables from those who run them.
             Err(ParseCause::UndefinedVariable { name }) => format!("${{{name}}}"),
