@@ -7,6 +7,7 @@ mod bench;
 mod codec;
 mod demo;
 mod disks;
+mod hdd;
 mod machine;
 mod stop;
 mod store;
@@ -29,6 +30,7 @@ enum Verb {
     Codec(codec::CodecCommand),
     Demo(demo::DemoCommand),
     Disks(disks::DisksCommand),
+    Hdd(hdd::HddCommand),
     Store(store::StoreCommand),
 }
 
@@ -38,6 +40,7 @@ fn main() -> ExitCode {
         Verb::Codec(command) => command.run(),
         Verb::Demo(command) => command.run(),
         Verb::Disks(command) => command.run(),
+        Verb::Hdd(command) => command.run(),
         Verb::Store(command) => command.run(),
     };
     match outcome {

@@ -37,6 +37,7 @@ const HOUSE: &[Room] = &[
     room("heat", 2),
     room("load", 5),
     room("fleet", 5),
+    room("serve", 5),
     room("cli", 6),
     room("arrows", 0),
 ];
