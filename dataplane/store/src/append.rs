@@ -23,13 +23,13 @@ use std::rc::Rc;
 
 pub(crate) use batch::Batch;
 pub(crate) use item::{Body, Item, NO_KILLS, Then};
+pub(crate) use lane::Aim;
 pub(crate) use lane::Lanes;
-use lane::{BUCKET_S, BUCKETS_MAX, OpenExtent};
+use lane::{BUCKETS_MAX, DAY_S, OpenExtent};
 
 use crate::api::PutError;
-use crate::core::Core;
+use crate::core::{Core, State};
 use crate::extents::{NoExtent, Taker};
-use crate::layout::Stream;
 use crate::{BLOCK_BYTES, Bug, ExtentId};
 
 /// Batches of one lane under way at a time.
@@ -45,17 +45,8 @@ const CACHED_WRITES_MAX: u32 = 1;
 
 impl Core {
     /// Queues something to append.
-    pub(crate) fn enqueue(&self, item: Item, stream: Stream) {
-        let state = &mut *self.state.borrow_mut();
-        let roomy = state.extents.room() > 2 * BUCKETS_MAX as u32;
-        let (stream, bucket) = match &item.body {
-            Body::Shard { head, .. } if stream == Stream::Fresh && head.expires_s > 0 => {
-                (Stream::Expiring, head.expires_s / BUCKET_S)
-            }
-            _ => (stream, 0),
-        };
-        let lane = state.lanes.lane_of(stream, bucket, roomy);
-        state.lanes.lanes[lane].queue.push_back(item);
+    pub(crate) fn enqueue(&self, item: Item, aim: Aim) {
+        self.state.borrow_mut().queue(item, aim);
         self.work.notify();
     }
 
@@ -119,6 +110,7 @@ impl Core {
                 self.refuse(*item, PutError::Full);
                 return true;
             }
+            Room::Elsewhere => return true,
             Room::Ready => {}
         }
         let Some((batch, writes)) = self.form_batch(lane) else {
@@ -134,7 +126,7 @@ impl Core {
                 state.apply(item, place, *sequence);
             }
         }
-        let medium = self.medium_of(self.state.borrow().lanes.lanes[lane].stream);
+        let medium = self.medium_of(self.state.borrow().lanes.lanes[lane].aim.stream());
         let transfers: Vec<_> =
             writes.into_iter().map(|(block, buf)| medium.write(batch.extent, block, buf)).collect();
         self.spawn("store.batch", Rc::clone(self).finish_batch(batch, transfers));
@@ -185,8 +177,7 @@ impl Core {
         let (blocks, taker) = (front.blocks(), front.taker());
         let ignore = self.has(Bug::ReserveIgnored);
         if let Some(open) = &mut own.open {
-            let head = u32::from(open.end == 0);
-            if open.end + head + blocks < self.medium.cut.extent_blocks {
+            if open.has_room(blocks, self.medium.cut.extent_blocks) {
                 let may = taker != Taker::Put || open.for_puts || ignore;
                 if may || state.extents.room() > 0 {
                     open.for_puts |= !may;
@@ -196,7 +187,7 @@ impl Core {
             }
             own.close(&mut state.extents);
         }
-        match state.extents.take(taker, own.stream, ignore) {
+        match state.extents.take(taker, own.aim.stream(), ignore) {
             Ok(extent) => {
                 own.open = Some(OpenExtent {
                     extent,
@@ -218,6 +209,14 @@ impl Core {
                 self.chores.notify();
                 Room::Wait
             }
+            // What room another lane has left is taken, but by puts only when the cleaner can make
+            // no more: who mixes brief and long lives pays for it later.
+            Err(NoExtent::Full)
+                if (taker != Taker::Put || state.exhausted)
+                    && state.lanes.fold(lane, self.medium.cut.extent_blocks) =>
+            {
+                Room::Elsewhere
+            }
             // A delete waits for the cleaner as long as that may gain something.
             Err(NoExtent::Full)
                 if taker == Taker::Tomb
@@ -230,7 +229,8 @@ impl Core {
             }
             Err(NoExtent::Full) => {
                 self.chores.notify();
-                Room::Refuse(Box::new(own.queue.pop_front().expect("seen above")))
+                let front = state.lanes.lanes[lane].queue.pop_front();
+                Room::Refuse(Box::new(front.expect("seen above")))
             }
         }
     }
@@ -238,6 +238,23 @@ impl Core {
 
 enum Room {
     Ready,
+    /// The item is another lane's now.
+    Elsewhere,
     Wait,
     Refuse(Box<Item>),
+}
+
+impl State {
+    /// Queues something to append.
+    pub(crate) fn queue(&mut self, item: Item, aim: Aim) {
+        let is_roomy = self.extents.room() > 2 * BUCKETS_MAX as u32;
+        let aim = match (&item.body, aim) {
+            (Body::Shard { head, .. }, Aim::Fresh | Aim::Brief) if head.expires_s > 0 => {
+                Aim::Expiring(head.expires_s / DAY_S)
+            }
+            _ => aim,
+        };
+        let lane = self.lanes.lane_of(aim, is_roomy);
+        self.lanes.lanes[lane].queue.push_back(item);
+    }
 }

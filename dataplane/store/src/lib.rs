@@ -20,6 +20,7 @@
 //! | `get.rs`        | reads, every byte checked                                           |
 //! | `runs.rs`       | the index on the disk; listings                                     |
 //! | `checkpoint.rs` | the state of the disk, written down; extents emptied                |
+//! | `lifetime.rs`   | what lies together, and what the cleaner empties next               |
 //! | `reclaim.rs`    | the cleaner                                                         |
 //! | `scrub.rs`      | reading what nobody asks for                                        |
 //! | `recovery/`     | from a disk to a store                                              |
@@ -38,6 +39,7 @@ mod get;
 pub mod index;
 mod key;
 pub mod layout;
+mod lifetime;
 mod medium;
 pub mod model;
 mod mutate;
@@ -56,11 +58,12 @@ pub use api::{Delete, DeleteError, Get, GetError, Identity, Listed, Page, Put, P
 pub use core::{Counters, World};
 pub use extents::{ExtentCounts, Reserve};
 pub use key::{Key, KeyParseError};
+pub use lifetime::{Candidate, victim};
 pub use medium::{Cut, EXTENT_BLOCKS_DEFAULT, EXTENTS_LEAST, PAYLOAD_MAX, Unfit};
 pub use payload::{PutBuf, Shard};
 pub use place::{BLOCK_BYTES, ExtentId, Place};
 pub use planted::{Bug, Planted};
-pub use reclaim::{Candidate, Reclaimed, victim};
+pub use reclaim::Reclaimed;
 pub use recovery::{
     FormatError, FormatOptions, Hole, OpenError, RecoveredDisk, RecoveryReport, ScannedDisk,
     WalkError, format, uuid_text,

@@ -7,27 +7,33 @@
 use std::rc::Rc;
 
 use crate::api::{Delete, Put, PutError};
-use crate::append::{Body, Item, NO_KILLS, Then};
+use crate::append::{Aim, Body, Item, NO_KILLS, Then};
 use crate::core::{Core, Done, Turns};
 use crate::index::{DeltaKind, Found};
-use crate::layout::{Kill, Kills, RecordHead, Shape, Stream, Tomb};
+use crate::layout::{Kill, Kills, RecordHead, Shape, Tomb};
+use crate::lifetime::aim_of_put;
 use crate::payload::PutBuf;
 use crate::{Key, Place};
 
 /// What a key is now.
 pub(crate) enum Standing {
     Absent,
-    /// A shard at this place, over older records at those.
-    Live {
-        place: Place,
-        kills: Kills,
-    },
+    Live(Live),
     /// A tombstone.
     Dead {
         place: Place,
         kills: Kills,
         held: bool,
     },
+}
+
+/// A shard.
+pub(crate) struct Live {
+    pub(crate) place: Place,
+    /// What lies on the disk of it: this record and older ones.
+    pub(crate) kills: Kills,
+    /// The number of its put; `None` if its record can't be read.
+    pub(crate) sequence: Option<u64>,
 }
 
 impl Core {
@@ -41,19 +47,15 @@ impl Core {
         let (ticket, change) = self.take_ticket(put.key);
         let absent = matches!(self.state.borrow().index.lookup(&put.key), Found::Absent);
         if ticket.is_first && absent {
-            self.queue_put(put, buf, slot, change, None, Kills::default());
+            self.queue_put(put, buf, slot, change, None);
             return slot;
         }
         let core = Rc::clone(self);
         self.spawn("store.put", async move {
             core.turn(put.key, ticket.number).await;
             match core.standing(&put.key).await {
-                Ok(Standing::Absent) => {
-                    core.queue_put(put, buf, slot, change, None, Kills::default());
-                }
-                Ok(Standing::Live { place, kills }) => {
-                    core.queue_put(put, buf, slot, change, Some(place), kills);
-                }
+                Ok(Standing::Absent) => core.queue_put(put, buf, slot, change, None),
+                Ok(Standing::Live(live)) => core.queue_put(put, buf, slot, change, Some(live)),
                 Ok(Standing::Dead { .. }) => {
                     core.answer_early(put.key, slot, change, Err(PutError::Deleted));
                 }
@@ -91,23 +93,22 @@ impl Core {
         }
     }
 
-    fn queue_put(
-        &self,
-        put: Put,
-        buf: PutBuf,
-        slot: u32,
-        change: u64,
-        replaced: Option<Place>,
-        kills: Kills,
-    ) {
-        let is_refused = {
+    fn queue_put(&self, put: Put, buf: PutBuf, slot: u32, change: u64, replaced: Option<Live>) {
+        let (is_refused, aim) = {
             let state = self.state.borrow();
             let queued = state.changes.len() as u64;
-            replaced.is_none() && state.index.room() < queued
+            let sequence = replaced.as_ref().and_then(|live| live.sequence);
+            let lifetime = sequence.map(|sequence| state.next_sequence.saturating_sub(sequence));
+            let is_refused = replaced.is_none() && state.index.room() < queued;
+            (is_refused, aim_of_put(lifetime, state.index.len()))
         };
         if is_refused {
             return self.answer_early(put.key, slot, change, Err(PutError::IndexFull));
         }
+        let (replaced, kills) = match replaced {
+            Some(Live { place, kills, .. }) => (Some(place), kills),
+            None => (None, Kills::default()),
+        };
         let head = RecordHead {
             key: put.key,
             epoch: put.epoch,
@@ -120,7 +121,7 @@ impl Core {
         let shape = buf.shape;
         let body = Body::Shard { head, buf: Some(buf) };
         let then = Then::Answer { slot, change, replaced };
-        self.enqueue(Item { body, shape, sequence: None, then }, Stream::Fresh);
+        self.enqueue(Item { body, shape, sequence: None, then }, aim);
     }
 
     /// Queues a delete; its answer comes in the slot.
@@ -144,7 +145,7 @@ impl Core {
                     return core.answer_early(delete.key, slot, change, Ok(Done::Deleted));
                 }
                 Ok(Standing::Absent) => (None, Kills::default()),
-                Ok(Standing::Live { place, kills }) => (Some(place), kills),
+                Ok(Standing::Live(Live { place, kills, .. })) => (Some(place), kills),
                 Ok(Standing::Dead { held, .. }) if held || !delete.hold => {
                     if delete.hold {
                         core.state.borrow_mut().released.remove(&delete.key);
@@ -170,10 +171,8 @@ impl Core {
             };
             let then = Then::Answer { slot, change, replaced };
             let shape = Shape { payload_bytes: 0 };
-            core.enqueue(
-                Item { body: Body::Tomb(tomb), shape, sequence: None, then },
-                Stream::Fresh,
-            );
+            let body = Body::Tomb(tomb);
+            core.enqueue(Item { body, shape, sequence: None, then }, Aim::Fresh);
         });
         slot
     }
@@ -203,25 +202,28 @@ impl Core {
 
     /// What a key is, for certain.
     pub(crate) async fn standing(self: &Rc<Core>, key: &Key) -> Result<Standing, PutError> {
-        // Whether its key is known without its record, and whether it names nothing older.
-        let (place, is_certain, fresh) = {
+        // Whether its key is known without its record; its number, if it names nothing older.
+        let (place, is_certain, known) = {
             let state = self.state.borrow();
             match state.index.lookup(key) {
                 Found::Absent => return Ok(Standing::Absent),
                 Found::Memory(delta) => match delta.kind {
                     DeltaKind::Gone => return Ok(Standing::Absent),
-                    DeltaKind::Live => (delta.place, true, delta.flags & NO_KILLS != 0),
-                    DeltaKind::Dead => (delta.place, true, false),
+                    DeltaKind::Live => {
+                        let known = (delta.flags & NO_KILLS != 0).then_some(delta.sequence);
+                        (delta.place, true, known)
+                    }
+                    DeltaKind::Dead => (delta.place, true, None),
                 },
-                Found::Collided(place) => (place, true, false),
-                Found::Table(place) => (place, false, false),
+                Found::Collided(place) => (place, true, None),
+                Found::Table(place) => (place, false, None),
             }
         };
         let own = self.kill_of(&place);
-        if fresh {
+        if known.is_some() {
             let mut kills = Kills::default();
             kills.add(own);
-            return Ok(Standing::Live { place, kills });
+            return Ok(Standing::Live(Live { place, kills, sequence: known }));
         }
         // Where its record can't be read, the runs have the whole key; what older records it named
         // is lost, so whatever kills it must outlive everything older.
@@ -238,15 +240,15 @@ impl Core {
                 _ => Ok(Standing::Absent),
             };
         }
-        let mut kills = match self.read_head(key, &place).await {
-            Ok(Some((head, _))) => head.kills,
+        let (mut kills, sequence) = match self.read_head(key, &place).await {
+            Ok(Some((head, (_, sequence)))) => (head.kills, Some(sequence)),
             Ok(None) if !is_certain => return Ok(Standing::Absent),
-            _ if is_certain || self.find_in_runs(key).await?.is_some() => unknown,
+            _ if is_certain || self.find_in_runs(key).await?.is_some() => (unknown, None),
             _ => return Ok(Standing::Absent),
         };
         kills.retain(|kill| self.state.borrow().extents.is_alive(kill));
         kills.add(own);
-        Ok(Standing::Live { place, kills })
+        Ok(Standing::Live(Live { place, kills, sequence }))
     }
 
     pub(crate) fn kill_of(&self, place: &Place) -> Kill {

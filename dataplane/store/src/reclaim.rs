@@ -13,9 +13,10 @@ use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use crate::api::PutError;
-use crate::append::{Body, Item, Then};
+use crate::append::{Aim, Body, Item, Then};
 use crate::core::{Core, State};
 use crate::layout::{Block, Kill, Kind, RecordHead, Shape, State as ExtentState, Stream, Tomb};
+use crate::lifetime::{Candidate, aim_of_move, victim};
 use crate::recovery::{Cursor, Piece};
 use crate::sched::Class;
 use crate::store::Store;
@@ -28,28 +29,6 @@ const PASSED_MAX: usize = 8;
 const FRUITLESS_MAX: u32 = 4;
 /// Records that are on their way at a time.
 const MOVES_MAX: u64 = 64;
-
-/// What the cleaner sees of an extent.
-#[derive(Clone, Copy, PartialEq, Debug)]
-pub struct Candidate {
-    /// Which.
-    pub extent: ExtentId,
-    /// Its live part, 0 to 1.
-    pub live: f64,
-    /// Seconds since its newest record was put.
-    pub age_s: f64,
-}
-
-/// The extent that is best emptied next: what is gained for what it costs, and the older it is
-/// the longer the gain will last. (1 − u) age / (1 + u), Rosenblum and Ousterhout 1992.
-pub fn victim(candidates: impl Iterator<Item = Candidate>) -> Option<Candidate> {
-    let score = |candidate: &Candidate| {
-        (1.0 - candidate.live) * (candidate.age_s + 1.0) / (1.0 + candidate.live)
-    };
-    candidates
-        .filter(|candidate| candidate.live < 1.0)
-        .max_by(|a, b| score(a).total_cmp(&score(b)).then(b.extent.cmp(&a.extent)))
-}
 
 /// What a cleaning pass did.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -227,8 +206,8 @@ impl Core {
     }
 
     fn pick(&self, passed: &BTreeSet<ExtentId>) -> Option<Candidate> {
-        let now_s = self.world.wall_s();
         let state = self.state.borrow();
+        let next_life = state.extents.next_incarnation();
         let bytes = f64::from(self.medium.cut.extent_blocks) * BLOCK_BYTES as f64;
         // Less than that would be lost again on heads and marks.
         let gain_least = (bytes / 16.0).max(3.0 * BLOCK_BYTES as f64);
@@ -244,7 +223,7 @@ impl Core {
             may.then(|| Candidate {
                 extent,
                 live: state.extents.live_bytes_of(extent) as f64 / bytes,
-                age_s: f64::from(now_s.saturating_sub(row.newest_s)),
+                age: next_life.saturating_sub(row.incarnation),
             })
         });
         victim(candidates)
@@ -254,10 +233,6 @@ impl Core {
     async fn clean(self: &Rc<Core>, extent: ExtentId) -> Result<Cleaned, PutError> {
         let _pin = self.pin(extent);
         let row = *self.state.borrow().extents.row(extent);
-        let stream = match row.stream {
-            Stream::Fresh | Stream::Expiring => Stream::Warm,
-            Stream::Warm | Stream::Cold | Stream::Index => Stream::Cold,
-        };
         let walker = self.walker(&self.background);
         let mut cursor = Cursor::new(extent, row.incarnation, row.written);
         let from = Kill { extent, incarnation: row.incarnation };
@@ -280,7 +255,7 @@ impl Core {
                     if self.state.borrow().index.is_at(&head.key, place) {
                         let bytes = cursor.bytes(&found);
                         let (head, sequence) = (*head, found.sequence);
-                        match self.move_record(head, sequence, bytes, place, from, stream).await? {
+                        match self.move_record(head, sequence, bytes, place, from).await? {
                             Move::Queued => queued += 1,
                             Move::Busy => is_busy = true,
                             Move::Gone => {}
@@ -289,7 +264,7 @@ impl Core {
                 }
                 Piece::Tombs(tombs) => {
                     for tomb in tombs {
-                        match self.move_tomb(*tomb, place(true), stream).await? {
+                        match self.move_tomb(*tomb, place(true)).await? {
                             Move::Queued => queued += 1,
                             Move::Busy => is_busy = true,
                             Move::Gone => {}
@@ -334,7 +309,6 @@ impl Core {
         bytes: &[u8],
         from: Place,
         kill: Kill,
-        stream: Stream,
     ) -> Result<Move, PutError> {
         self.wait_for_moves(MOVES_MAX).await?;
         let shape = Shape { payload_bytes: Block::over(&bytes[..BLOCK_BYTES]).payload_bytes() };
@@ -351,26 +325,22 @@ impl Core {
         }
         buf.buf[..bytes.len()].copy_from_slice(bytes);
         Block::over_mut(&mut buf.buf[..BLOCK_BYTES]).keep_cells();
-        {
+        let aim = {
             let state = &mut *self.state.borrow_mut();
             head.kills.retain(|kill| state.extents.is_alive(kill));
             head.kills.add(kill);
             head.supersedes = Some(from);
             state.moves += 1;
-        }
+            state.aim_of_move(sequence)
+        };
         let body = Body::Shard { head, buf: Some(buf) };
         let item = Item { body, shape, sequence: Some(sequence), then: Then::Move { from } };
-        self.enqueue(item, stream);
+        self.enqueue(item, aim);
         Ok(Move::Queued)
     }
 
     /// Moves a tombstone if it still kills something or is held, and drops it otherwise.
-    async fn move_tomb(
-        self: &Rc<Core>,
-        mut tomb: Tomb,
-        from: Place,
-        stream: Stream,
-    ) -> Result<Move, PutError> {
+    async fn move_tomb(self: &Rc<Core>, mut tomb: Tomb, from: Place) -> Result<Move, PutError> {
         if !self.state.borrow().index.is_at(&tomb.key, from) {
             return Ok(Move::Gone);
         }
@@ -392,7 +362,8 @@ impl Core {
             state.moves += 1;
             let (body, shape) = (Body::Tomb(tomb), Shape { payload_bytes: 0 });
             let then = Then::Move { from };
-            state.queue(Item { body, shape, sequence: Some(tomb.sequence), then }, stream);
+            let item = Item { body, shape, sequence: Some(tomb.sequence), then };
+            state.queue(item, state.aim_of_move(tomb.sequence));
             self.work.notify();
             Ok(Move::Queued)
         } else {
@@ -421,35 +392,8 @@ impl Core {
 }
 
 impl State {
-    /// Queues something for a stream other than that of fresh shards.
-    pub(crate) fn queue(&mut self, item: Item, stream: Stream) {
-        let lane = self
-            .lanes
-            .lanes
-            .iter_mut()
-            .find(|lane| lane.stream == stream)
-            .expect("a lane for each stream");
-        lane.queue.push_back(item);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn candidate(extent: u32, live: f64, age_s: f64) -> Candidate {
-        Candidate { extent: ExtentId(extent), live, age_s }
-    }
-
-    #[test]
-    fn the_emptier_and_the_older_go_first() {
-        let pick = |candidates: &[Candidate]| {
-            victim(candidates.iter().copied()).map(|candidate| candidate.extent.0)
-        };
-        assert_eq!(pick(&[candidate(1, 0.5, 10.0), candidate(2, 0.2, 10.0)]), Some(2));
-        assert_eq!(pick(&[candidate(1, 0.5, 100.0), candidate(2, 0.5, 10.0)]), Some(1));
-        // Cold and fuller may be worth more than hot and emptier.
-        assert_eq!(pick(&[candidate(1, 0.75, 1000.0), candidate(2, 0.2, 10.0)]), Some(1));
-        assert_eq!(pick(&[candidate(1, 1.0, 1000.0)]), None);
+    /// Where that is moved which was put with this number.
+    fn aim_of_move(&self, sequence: u64) -> Aim {
+        aim_of_move(self.next_sequence.saturating_sub(sequence), self.index.len())
     }
 }

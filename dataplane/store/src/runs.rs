@@ -9,7 +9,7 @@ use std::rc::Rc;
 use isotherm_seam::IoBuf;
 
 use crate::api::{GetError, Listed, Page, PutError};
-use crate::append::{Body, Item, Then};
+use crate::append::{Aim, Body, Item, Then};
 use crate::core::{Core, Done, State};
 use crate::get::sound;
 use crate::index::{
@@ -107,7 +107,7 @@ impl RunWriter {
         let shape = buf.shape;
         let body = Body::Chunk { head, buf: Some(buf) };
         let item = Item { body, shape, sequence: Some(0), then: Then::Tell { slot } };
-        self.core.enqueue(item, Stream::Index);
+        self.core.enqueue(item, Aim::Index);
         self.under_way.push_back((written, Pending::new(&self.core, slot)));
         Ok(())
     }

@@ -55,6 +55,23 @@ pub(crate) fn run() -> Vec<Row> {
             }
         }
         let puts = counts.get();
+        // Half of each batch is new and half replaces what the batch before has put: two lanes.
+        for batch in 0..=BATCHES {
+            let half = TOGETHER / 2;
+            let first = 100_000 + batch * half;
+            let numbers = (first..first + half).chain(first - half..first);
+            let puts: Vec<_> = numbers
+                .map(|number| {
+                    let buf = store.buffer(4096).expect("a buffer");
+                    store.put(Put::new(key(number)), buf)
+                })
+                .collect();
+            for put in puts {
+                put.await.expect("room");
+            }
+        }
+        let mixed = counts.get();
+        let mixed_batches = BATCHES + 1;
         let per = |reads: u64, count| reads as f64 / count as f64;
         let exactly = |name: &str, value| Row::new(name, value, "", Want::AtMost(1.0));
         vec![
@@ -66,6 +83,16 @@ pub(crate) fn run() -> Vec<Row> {
                 per(puts.writes - ranges.writes, BATCHES),
             ),
             exactly("flushes per batch of 64 puts", per(puts.flushes - ranges.flushes, BATCHES)),
+            Row::new(
+                "device writes per batch that goes to two lanes",
+                per(mixed.writes - puts.writes, mixed_batches),
+                "",
+                Want::AtMost(2.0),
+            ),
+            exactly(
+                "flushes per batch that goes to two lanes",
+                per(mixed.flushes - puts.flushes, mixed_batches),
+            ),
         ]
     })
 }

@@ -56,8 +56,9 @@ impl Core {
         let mut writes = Vec::with_capacity(2);
         let mut items = Vec::new();
         if first == 0 {
-            let head =
-                ExtentHead { stream: Some(own.stream), opened_s: now_s, expires_day: own.bucket };
+            let stream = Some(own.aim.stream());
+            let expires_day = own.aim.expires_day();
+            let head = ExtentHead { stream, opened_s: now_s, expires_day };
             let buf = buf.as_mut().expect("taken above");
             buf.set_len(BLOCK_BYTES);
             head.write(Block::over_mut(buf));

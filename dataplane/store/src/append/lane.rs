@@ -7,13 +7,61 @@ use std::collections::VecDeque;
 
 use super::item::Item;
 use crate::ExtentId;
-use crate::extents::Extents;
+use crate::extents::{Extents, Taker};
 use crate::layout::Stream;
 
 /// Seconds of expiry that share an extent.
-pub(super) const BUCKET_S: u32 = 86_400;
+pub(super) const DAY_S: u32 = 86_400;
 /// Expiries that have an extent at a time.
 pub(super) const BUCKETS_MAX: usize = 4;
+
+/// What a lane is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Aim {
+    /// New shards and tombstones.
+    Fresh,
+    /// New shards that will soon be replaced. On the disk they are fresh ones like others: only
+    /// who writes them needs to know.
+    Brief,
+    /// New shards that expire on this day, counted from 1970.
+    Expiring(u32),
+    /// What the cleaner moves and is young.
+    Warm,
+    /// What the cleaner moves and is old.
+    Cold,
+    /// Chunks of index runs.
+    Index,
+}
+
+impl Aim {
+    pub(crate) fn stream(self) -> Stream {
+        match self {
+            Aim::Fresh | Aim::Brief => Stream::Fresh,
+            Aim::Expiring(_) => Stream::Expiring,
+            Aim::Warm => Stream::Warm,
+            Aim::Cold => Stream::Cold,
+            Aim::Index => Stream::Index,
+        }
+    }
+
+    pub(super) fn expires_day(self) -> u32 {
+        match self {
+            Aim::Expiring(day) => day,
+            _ => 0,
+        }
+    }
+
+    /// Clients wait for what goes here.
+    pub(super) fn is_for_clients(self) -> bool {
+        matches!(self, Aim::Fresh | Aim::Brief | Aim::Expiring(_))
+    }
+
+    /// What is meant for one may go to the other, if the disk is so full that there is no better.
+    fn is_like(self, other: Aim) -> bool {
+        let is_moved = |aim| matches!(aim, Aim::Warm | Aim::Cold);
+        self.is_for_clients() && other.is_for_clients() || is_moved(self) && is_moved(other)
+    }
+}
 
 /// An extent that is appended to.
 pub(crate) struct OpenExtent {
@@ -29,10 +77,17 @@ pub(crate) struct OpenExtent {
     pub(super) for_puts: bool,
 }
 
+impl OpenExtent {
+    /// Whether a record of so many blocks fits, with its mark behind it.
+    pub(super) fn has_room(&self, blocks: u32, extent_blocks: u32) -> bool {
+        let head = u32::from(self.end == 0);
+        self.end + head + blocks < extent_blocks
+    }
+}
+
 /// Appends that go to the same extent.
 pub(crate) struct Lane {
-    pub(crate) stream: Stream,
-    pub(super) bucket: u32,
+    pub(super) aim: Aim,
     pub(crate) queue: VecDeque<Item>,
     pub(super) open: Option<OpenExtent>,
     /// Full extents whose last batches are under way.
@@ -50,8 +105,8 @@ pub(crate) struct Lanes {
 
 impl Lanes {
     pub(crate) fn new() -> Lanes {
-        let streams = [Stream::Fresh, Stream::Warm, Stream::Cold, Stream::Index];
-        Lanes { lanes: streams.map(|stream| Lane::new(stream, 0)).into() }
+        let aims = [Aim::Fresh, Aim::Brief, Aim::Warm, Aim::Cold, Aim::Index];
+        Lanes { lanes: aims.map(Lane::new).into() }
     }
 
     /// An extent that a clean stop left open goes on.
@@ -61,12 +116,11 @@ impl Lanes {
         stream: Stream,
         row: &crate::layout::ExtentRow,
     ) -> bool {
-        let Some(lane) = self.lanes.iter_mut().find(|lane| lane.stream == stream) else {
+        // Of two fresh ones either may go on as the brief one.
+        let fits = |lane: &&mut Lane| lane.aim.stream() == stream && lane.open.is_none();
+        let Some(lane) = self.lanes.iter_mut().find(fits) else {
             return false;
         };
-        if lane.open.is_some() {
-            return false;
-        }
         lane.open = Some(OpenExtent {
             extent,
             incarnation: row.incarnation,
@@ -78,38 +132,59 @@ impl Lanes {
         true
     }
 
-    pub(super) fn lane_of(&mut self, stream: Stream, bucket: u32, roomy: bool) -> usize {
-        if stream == Stream::Expiring {
-            let found = self
-                .lanes
-                .iter()
-                .position(|lane| lane.stream == Stream::Expiring && lane.bucket == bucket);
-            if let Some(at) = found {
-                return at;
-            }
-            let expiring =
-                || self.lanes.iter().enumerate().filter(|(_, l)| l.stream == Stream::Expiring);
-            if roomy && expiring().count() < BUCKETS_MAX {
-                self.lanes.push(Lane::new(stream, bucket));
-                return self.lanes.len() - 1;
-            }
-            // The idle lane of the nearest past takes the new bucket; its extent goes on.
-            let idle = expiring()
-                .filter(|(_, lane)| lane.queue.is_empty())
-                .min_by_key(|(_, lane)| lane.bucket)
-                .map(|(at, _)| at);
-            if let (true, Some(at)) = (roomy, idle) {
-                self.lanes[at].bucket = bucket;
-                return at;
-            }
-            return self.lane_of(Stream::Fresh, 0, roomy);
+    /// The lane for an aim. Where the disk is not roomy, what expires goes with the fresh, unless
+    /// its day has a lane.
+    pub(super) fn lane_of(&mut self, aim: Aim, is_roomy: bool) -> usize {
+        if let Some(at) = self.lanes.iter().position(|lane| lane.aim == aim) {
+            return at;
         }
-        self.lanes.iter().position(|lane| lane.stream == stream).expect("a lane for each stream")
+        assert!(matches!(aim, Aim::Expiring(_)), "all others have a lane");
+        let is_expiring = |lane: &Lane| matches!(lane.aim, Aim::Expiring(_));
+        if is_roomy && self.lanes.iter().filter(|lane| is_expiring(lane)).count() < BUCKETS_MAX {
+            self.lanes.push(Lane::new(aim));
+            return self.lanes.len() - 1;
+        }
+        // The idle lane of the nearest past takes the new day; its extent goes on.
+        let lanes = self.lanes.iter_mut().enumerate();
+        let idle = lanes
+            .filter(|(_, lane)| is_expiring(lane) && lane.queue.is_empty())
+            .min_by_key(|(_, lane)| lane.aim.expires_day());
+        match idle {
+            Some((at, lane)) if is_roomy => {
+                lane.aim = aim;
+                at
+            }
+            _ => self.lane_of(Aim::Fresh, is_roomy),
+        }
+    }
+
+    /// A lane gets no extent: its next item goes to one like it that has room left, if there is
+    /// any.
+    pub(super) fn fold(&mut self, lane: usize, extent_blocks: u32) -> bool {
+        let own = &self.lanes[lane];
+        let Some(front) = own.queue.front() else { return false };
+        let (blocks, is_put) = (front.blocks(), front.taker() == Taker::Put);
+        let other = self.lanes.iter().position(|other| {
+            other.aim != own.aim
+                && other.aim.is_like(own.aim)
+                && other.open.as_ref().is_some_and(|open| {
+                    open.has_room(blocks, extent_blocks) && (open.for_puts || !is_put)
+                })
+        });
+        let Some(other) = other else { return false };
+        let item = self.lanes[lane].queue.pop_front().expect("seen above");
+        self.lanes[other].queue.push_back(item);
+        true
     }
 
     /// Whether nothing waits and nothing is under way.
     pub(crate) fn is_idle(&self) -> bool {
         self.lanes.iter().all(|lane| lane.queue.is_empty() && lane.batches == 0 && lane.direct == 0)
+    }
+
+    /// Something that clients wait for is being written.
+    pub(super) fn clients_write(&self) -> bool {
+        self.lanes.iter().any(|lane| lane.aim.is_for_clients() && lane.writing > 0)
     }
 
     /// Somebody appends to this extent.
@@ -130,10 +205,9 @@ impl Lanes {
 }
 
 impl Lane {
-    fn new(stream: Stream, bucket: u32) -> Lane {
+    fn new(aim: Aim) -> Lane {
         Lane {
-            stream,
-            bucket,
+            aim,
             queue: VecDeque::new(),
             open: None,
             closing: Vec::new(),
@@ -180,5 +254,87 @@ impl Lane {
             self.closing.swap_remove(at);
             extents.seal(extent, end);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::item::{Body, Then};
+    use super::*;
+    use crate::Key;
+    use crate::layout::{ExtentRow, Kills, RecordHead, Shape, State};
+
+    const EXTENT_BLOCKS: u32 = 64;
+
+    fn lanes_with_open(aims: &[Aim], end: u32, for_puts: bool) -> Lanes {
+        let mut lanes = Lanes::new();
+        for (at, aim) in aims.iter().enumerate() {
+            let lane = lanes.lane_of(*aim, true);
+            lanes.lanes[lane].open = Some(OpenExtent {
+                extent: ExtentId(at as u32),
+                incarnation: 1,
+                end,
+                durable: end,
+                under_way: VecDeque::new(),
+                for_puts,
+            });
+        }
+        lanes
+    }
+
+    fn put(payload_bytes: u32) -> Item {
+        let key = Key { group: 0, object: 0, stripe: 0, position: 0 };
+        let (kills, supersedes) = (Kills::default(), None);
+        let head =
+            RecordHead { key, epoch: 0, codec: 0, put_s: 0, expires_s: 0, kills, supersedes };
+        let then = Then::Answer { slot: 0, change: 0, replaced: None };
+        let body = Body::Shard { head, buf: None };
+        Item { body, shape: Shape { payload_bytes }, sequence: None, then }
+    }
+
+    /// Whether a put queued for one lane finds room in another.
+    fn folds(lanes: &mut Lanes, aim: Aim, payload_bytes: u32) -> bool {
+        let lane = lanes.lane_of(aim, true);
+        lanes.lanes[lane].queue.push_back(put(payload_bytes));
+        lanes.fold(lane, EXTENT_BLOCKS)
+    }
+
+    #[test]
+    fn what_gets_no_extent_goes_to_a_lane_like_it() {
+        let mut lanes = lanes_with_open(&[Aim::Brief], 60, true);
+        assert!(folds(&mut lanes, Aim::Fresh, 4096));
+        assert_eq!(lanes.lanes[lanes.lanes.len() - 4].queue.len(), 1, "queued where the brief go");
+        assert!(!folds(&mut lanes, Aim::Fresh, 3 * 4096), "record and mark must fit");
+    }
+
+    #[test]
+    fn clients_and_cleaner_do_not_mix() {
+        let mut lanes = lanes_with_open(&[Aim::Cold, Aim::Index], 0, true);
+        assert!(!folds(&mut lanes, Aim::Fresh, 4096));
+        assert!(folds(&mut lanes, Aim::Warm, 4096));
+    }
+
+    #[test]
+    fn puts_leave_the_reserve_alone() {
+        let mut lanes = lanes_with_open(&[Aim::Brief], 0, false);
+        assert!(!folds(&mut lanes, Aim::Fresh, 4096));
+    }
+
+    #[test]
+    fn of_two_fresh_extents_one_goes_on_as_the_brief_one() {
+        let mut lanes = Lanes::new();
+        let row = ExtentRow {
+            incarnation: 3,
+            written: 5,
+            state: State::Open,
+            stream: Stream::Fresh,
+            suspect: false,
+            newest_s: 0,
+            verified_s: 0,
+        };
+        assert!(lanes.resume(ExtentId(4), Stream::Fresh, &row));
+        assert!(lanes.resume(ExtentId(5), Stream::Fresh, &row));
+        assert!(!lanes.resume(ExtentId(6), Stream::Fresh, &row));
+        assert!(lanes.holds(ExtentId(4)) && lanes.holds(ExtentId(5)));
     }
 }

@@ -38,11 +38,13 @@ impl Core {
             }
         }
         self.state.borrow_mut().lanes.lanes[batch.lane].writing -= 1;
+        if self.medium.volatile_cache {
+            self.written.notify();
+        }
         if failed {
             self.batch_failed(batch, refused);
         } else if self.medium.volatile_cache && !self.has(Bug::MissingFlush) {
             self.state.borrow_mut().unflushed.push(batch);
-            self.written.notify();
             self.work.notify();
         } else {
             self.batch_durable(batch);
@@ -53,8 +55,14 @@ impl Core {
     /// before it.
     pub(crate) async fn flush_task(self: Rc<Core>) {
         loop {
-            if self.state.borrow().unflushed.is_empty() {
-                if self.is_over() {
+            // What else clients wait for and is in the device already shares the flush. Nothing new
+            // is written meanwhile, so this is no long wait.
+            let (is_empty, waits) = {
+                let state = self.state.borrow();
+                (state.unflushed.is_empty(), state.lanes.clients_write() && !state.fenced)
+            };
+            if is_empty || waits {
+                if self.is_over() && is_empty {
                     return;
                 }
                 self.written.next().await;
