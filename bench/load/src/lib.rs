@@ -40,7 +40,7 @@ pub use depths::Depths;
 pub use drive::DiskSight;
 pub use failure::Failure;
 pub use histogram::Histogram;
-pub use output::{FORMATS, Format, Style, json_text};
+pub use output::{FORMATS, Format, Style, failed_document, json_text};
 use report::per_second;
 pub use report::{DiskResult, JobResult, Report};
 pub use run::{Sight, Watch, run};

@@ -16,6 +16,7 @@ use crate::report::{JobResult, Report};
 use crate::series::Rates;
 use crate::{Latencies, ResponseTimes, Tally};
 
+pub use json::failed_document;
 pub use pretty::to_text as json_text;
 
 /// How results are written.

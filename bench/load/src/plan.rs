@@ -157,7 +157,8 @@ fn seats(index: usize, job: &Job, setup: &Setup) -> Result<Vec<Seat>, SetupError
     for disk in 0..setup.disks {
         for copy in 0..job.copies {
             let blame = |cause| SetupError::new(job, "filename", cause);
-            let specs = target::targets(job, copy, disk, setup.disks).map_err(blame)?;
+            let specs =
+                target::targets(job, copy, disk, setup.disks, &setup.disk_names).map_err(blame)?;
             for spec in &specs {
                 target::check_time(spec, setup.time).map_err(blame)?;
             }

@@ -157,6 +157,12 @@ pub enum SetupCause {
         /// The spec.
         spec: String,
     },
+    /// Disks are named both by the job and beside it.
+    #[error(
+        "the job names its filename, and --disks names disks too: leave out one, or write {{}} \
+             into the filename where the disk goes"
+    )]
+    NamedTwice,
     /// A device that does not live in virtual time.
     #[error(
         "{spec:?} does not live in virtual time: that takes a model over memory, such as \

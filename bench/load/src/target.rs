@@ -18,13 +18,26 @@ use crate::setup::{SetupCause, TimeSource};
 const LAY_OUT_SEED: u64 = 0x6c61_796f_7574;
 const LAY_OUT_CHUNK: usize = 1 << 20;
 
-/// The devices of one copy of a job, on the `disk`-th of `disks` sets of them.
+/// The devices of one copy of a job, on the `disk`-th of `disks` sets of them, which may have
+/// names of their own.
 pub(crate) fn targets(
     job: &Job,
     copy: u32,
     disk: u32,
     disks: u32,
+    names: &[String],
 ) -> Result<Vec<Spec>, SetupCause> {
+    if let Some(name) = names.get(disk as usize) {
+        let texts = match &job.filenames[..] {
+            [] => split(name, job),
+            // A name stands where its number would.
+            around if around.iter().all(|text| text.contains("{}")) => {
+                around.iter().map(|text| text.replace("{}", name)).collect()
+            }
+            _ => return Err(SetupCause::NamedTwice),
+        };
+        return texts.iter().map(|text| Ok(Spec::parse(text)?)).collect();
+    }
     let texts = if let Engine::Null = job.engine {
         vec![null_text(job)?]
     } else if job.filenames.is_empty() {
@@ -178,7 +191,7 @@ mod tests {
     fn texts(set: impl Fn(&mut Job)) -> Result<Vec<String>, SetupCause> {
         let mut job = Job::new("j");
         set(&mut job);
-        let specs = targets(&job, 1, 2, 1)?;
+        let specs = targets(&job, 1, 2, 1, &[])?;
         Ok(specs.iter().map(|spec| spec.text().to_owned()).collect())
     }
 
@@ -223,11 +236,26 @@ mod tests {
         let mut job = Job::new("j");
         let mut count = |name: &str| {
             job.filenames = vec![name.to_owned()];
-            targets(&job, 0, 7, 8).map(|specs| specs[0].text().to_owned())
+            targets(&job, 0, 7, 8, &[]).map(|specs| specs[0].text().to_owned())
         };
         assert_eq!(count("null:1T").unwrap(), "null:1T");
         assert_eq!(count("hdd:exos-x24,file:/tmp/d{}").unwrap(), "hdd:exos-x24,file:/tmp/d7");
         assert!(matches!(count("/tmp/d"), Err(SetupCause::SameDisk { disks: 8, .. })));
+    }
+
+    #[test]
+    fn named_disks_take_the_place_of_the_filename_or_of_its_number() {
+        let names = ["/dev/sda".to_owned(), "null:1T".to_owned()];
+        let mut job = Job::new("j");
+        let text = |job: &Job, disk| {
+            targets(job, 0, disk, 2, &names).map(|specs| specs[0].text().to_owned())
+        };
+        assert_eq!(text(&job, 0).unwrap(), "/dev/sda");
+        assert_eq!(text(&job, 1).unwrap(), "null:1T");
+        job.filenames = vec!["fault:eio=1e-4,{}".into()];
+        assert_eq!(text(&job, 1).unwrap(), "fault:eio=1e-4,null:1T");
+        job.filenames = vec!["/dev/sdz".into()];
+        assert!(matches!(text(&job, 0), Err(SetupCause::NamedTwice)));
     }
 
     #[test]

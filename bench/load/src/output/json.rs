@@ -12,6 +12,7 @@
 //! isotherm.cells         first_ns, per_octave: where the cells begin
 //! ```
 
+use isotherm_seam::Wall;
 use isotherm_workload::{Direction, Family};
 use serde_json::{Map, Value, json};
 
@@ -27,15 +28,34 @@ use crate::{LATE_NS, TimeSource, per_second};
 /// Jobs with a timeline of their own; of more there is one timeline of all.
 const TIMELINES_MAX: usize = 16;
 
+/// The document of a run that could not begin: what is wrong stands in `messages`.
+pub fn failed_document(style: &Style, now: Wall, error: &str) -> Value {
+    let mut root = head(style, now);
+    for key in ["jobs", "per_disk", "disk_util"] {
+        root.insert(key.into(), json!([]));
+    }
+    root.insert("messages".into(), json!([error]));
+    root.insert(
+        "isotherm".into(),
+        json!({ "version": env!("CARGO_PKG_VERSION"), "refused": error, "timelines": [] }),
+    );
+    Value::Object(root)
+}
+
+fn head(style: &Style, at: Wall) -> Map<String, Value> {
+    let seconds = at.0.div_euclid(1_000_000_000);
+    let mut root = Map::new();
+    root.insert("fio version".into(), style.version.clone().into());
+    root.insert("timestamp".into(), seconds.into());
+    root.insert("timestamp_ms".into(), at.0.div_euclid(1_000_000).into());
+    root.insert("time".into(), date(seconds).into());
+    root
+}
+
 impl Report {
     /// The whole document, with the bins of latencies if wanted.
     pub fn to_json(&self, style: &Style, bins: bool) -> Value {
-        let seconds = self.started.0.div_euclid(1_000_000_000);
-        let mut root = Map::new();
-        root.insert("fio version".into(), style.version.clone().into());
-        root.insert("timestamp".into(), seconds.into());
-        root.insert("timestamp_ms".into(), self.started.0.div_euclid(1_000_000).into());
-        root.insert("time".into(), date(seconds).into());
+        let mut root = head(style, self.started);
         if !self.global.is_empty() {
             root.insert("global options".into(), options(&self.global));
         }
