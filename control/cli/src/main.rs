@@ -9,6 +9,7 @@ mod demo;
 mod disks;
 mod hdd;
 mod machine;
+mod report;
 mod stop;
 mod store;
 
@@ -31,17 +32,14 @@ enum Verb {
     Demo(demo::DemoCommand),
     Disks(disks::DisksCommand),
     Hdd(hdd::HddCommand),
+    Report(report::ReportCommand),
     Store(store::StoreCommand),
 }
 
 fn main() -> ExitCode {
-    let outcome = match Cli::parse().verb {
-        Verb::Bench(command) => command.run(),
-        Verb::Codec(command) => command.run(),
-        Verb::Demo(command) => command.run(),
-        Verb::Disks(command) => command.run(),
-        Verb::Hdd(command) => command.run(),
-        Verb::Store(command) => command.run(),
+    let outcome = match as_fio() {
+        Some(arguments) => bench::BenchCommand::as_fio(arguments),
+        None => run(Cli::parse().verb),
     };
     match outcome {
         Ok(code) => code,
@@ -49,5 +47,26 @@ fn main() -> ExitCode {
             eprintln!("isotherm: {error:#}");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// The arguments, where the program was started by a link called `fio`: scripts that know fio
+/// then need no change.
+fn as_fio() -> Option<Vec<String>> {
+    let mut arguments = std::env::args();
+    let name = arguments.next()?;
+    let is_fio = std::path::Path::new(&name).file_name().is_some_and(|name| name == "fio");
+    is_fio.then(|| arguments.collect())
+}
+
+fn run(verb: Verb) -> anyhow::Result<ExitCode> {
+    match verb {
+        Verb::Bench(command) => command.run(),
+        Verb::Codec(command) => command.run(),
+        Verb::Demo(command) => command.run(),
+        Verb::Disks(command) => command.run(),
+        Verb::Hdd(command) => command.run(),
+        Verb::Report(command) => command.run(),
+        Verb::Store(command) => command.run(),
     }
 }
