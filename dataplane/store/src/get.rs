@@ -4,19 +4,15 @@
 //! that it is this key's, lies here, and belongs to the present life of its extent. What fails
 //! is counted and its extent is quarantined: nothing more is appended to it.
 
-use std::ops::Range;
 use std::rc::Rc;
 
 use isotherm_seam::IoError;
 
 use crate::api::{Get, GetError, Identity};
 use crate::core::Core;
-use crate::index::{DeltaKind, Found};
-use crate::layout::{
-    Block, BlockError, CRC_BYTES, Kind, Origin, RecordHead, SEGMENT_BYTES, Segments, Shape, Tomb,
-    Tombs,
-};
+use crate::layout::{CRC_BYTES, Kind, Origin, RecordHead, SEGMENT_BYTES, Shape, Tomb, Tombs};
 use crate::payload::Shard;
+use crate::record::{ReadRecord, sound};
 use crate::sched::{Class, QueueError};
 use crate::{BLOCK_BYTES, Bug, ExtentId, Key, Place};
 
@@ -47,7 +43,7 @@ impl Core {
         class: Class,
         get: &Get,
     ) -> Result<Shard, GetError> {
-        let (place, is_certain) = self.find(&get.key)?;
+        let place = self.find(&get.key)?;
         let _pin = self.pin(place.extent);
         let range = get.range.clone();
         // Which blocks: from the check block of the first segment to the last CRC unit's end.
@@ -81,68 +77,53 @@ impl Core {
             Err(QueueError::Busy { expected }) => return Err(GetError::Busy { expected }),
             Err(QueueError::Late { .. }) => return Err(GetError::Late),
         }
-        let damaged = || GetError::Damaged {
-            extent: place.extent,
-            lba: self.medium.lba(place.extent, place.block),
-        };
         let origin = self.origin(place.extent, place.block + from);
-        let (head, shape, sequence) = match self.check_head(&buf[..BLOCK_BYTES], &origin, first) {
-            Ok(found) => found,
-            Err(_) => {
-                self.suspect(place.extent);
-                return Err(damaged());
-            }
+        let any_life = self.has(Bug::StaleIncarnation);
+        let Ok(record) = ReadRecord::new(&buf, &origin, Kind::Data, first, any_life) else {
+            self.suspect(place.extent);
+            return Err(self.damaged_at(&place));
         };
-        if head.key != get.key {
+        if record.head.key != get.key {
             // Another key with the same fingerprint; where the index has whole keys, damage.
-            return Err(if is_certain { damaged() } else { GetError::NotFound });
+            let is_certain = self.state.borrow().index.is_known_at(&get.key, place);
+            return Err(if is_certain { self.damaged_at(&place) } else { GetError::NotFound });
         }
+        let shape = record.shape;
         let range = match range {
             None => 0..shape.payload_bytes,
             Some(range) if range.end <= shape.payload_bytes => range,
             Some(_) => return Err(GetError::OutOfRange { len_bytes: shape.payload_bytes }),
         };
         let is_checked = get.range.is_some() && self.has(Bug::RangeUnchecked)
-            || shape.blocks() == u32::from(place.blocks)
-                && self.check_segments(&buf, &origin, &head, shape, first, &range);
+            || shape.blocks() == u32::from(place.blocks) && record.check(&range).is_ok();
         if !is_checked {
             self.suspect(place.extent);
-            return Err(damaged());
+            return Err(self.damaged_at(&place));
         }
+        let identity = identity(&record.head, shape, record.sequence);
         self.count(|counters| counters.gets += 1);
-        let identity = identity(&head, shape, sequence);
         Ok(Shard { buf, identity, shape, first, range })
     }
 
-    /// Where a shard lies, and whether that is certain: a fingerprint alone is not.
-    fn find(&self, key: &Key) -> Result<(Place, bool), GetError> {
-        let (place, is_certain) = match self.state.borrow().index.lookup(key) {
-            Found::Absent => return Err(GetError::NotFound),
-            Found::Memory(delta) => match delta.kind {
-                DeltaKind::Gone => return Err(GetError::NotFound),
-                DeltaKind::Dead => return Err(GetError::Deleted),
-                DeltaKind::Live => (delta.place, true),
-            },
-            Found::Collided(place) => (place, true),
-            Found::Table(place) => (place, false),
-        };
-        match place.dead {
-            true => Err(GetError::Deleted),
-            false => Ok((place, is_certain)),
+    /// Where a shard lies, unless another key has the same fingerprint: the record tells.
+    fn find(&self, key: &Key) -> Result<Place, GetError> {
+        match self.state.borrow().index.place_of(key) {
+            None => Err(GetError::NotFound),
+            Some(place) if place.dead => Err(GetError::Deleted),
+            Some(place) => Ok(place),
         }
     }
 
     pub(crate) async fn stat(self: &Rc<Core>, key: &Key) -> Result<Identity, GetError> {
-        let (place, is_certain) = self.find(key)?;
+        let place = self.find(key)?;
         match self.read_head(key, &place).await {
             Ok(Some((head, (shape, sequence)))) => Ok(identity(&head, shape, sequence)),
-            Ok(None) if !is_certain => Err(GetError::NotFound),
+            Ok(None) if !self.state.borrow().index.is_known_at(key, place) => {
+                Err(GetError::NotFound)
+            }
             Err(ReadError::Io(error)) => Err(GetError::Io(error)),
             Err(ReadError::Buffer(why)) => Err(GetError::Buffer(why)),
-            Ok(None) | Err(ReadError::Damaged) => Err(GetError::Damaged {
-                extent: place.extent,
-                lba: self.medium.lba(place.extent, place.block),
-            }),
+            Ok(None) | Err(ReadError::Damaged) => Err(self.damaged_at(&place)),
         }
     }
 
@@ -154,8 +135,8 @@ impl Core {
     ) -> Result<Option<(RecordHead, (Shape, u64))>, ReadError> {
         let buf = self.read_block(place.extent, place.block).await?;
         let origin = self.origin(place.extent, place.block);
-        match self.check_head(&buf, &origin, 0) {
-            Ok((head, shape, sequence)) => {
+        match ReadRecord::new(&buf, &origin, Kind::Data, 0, self.has(Bug::StaleIncarnation)) {
+            Ok(ReadRecord { head, shape, sequence, .. }) => {
                 Ok((head.key == *key).then_some((head, (shape, sequence))))
             }
             Err(_) => {
@@ -203,50 +184,10 @@ impl Core {
         Origin { uuid: self.uuid, extent, block, incarnation }
     }
 
-    fn check_head(
-        &self,
-        bytes: &[u8],
-        origin: &Origin,
-        segment: u32,
-    ) -> Result<(RecordHead, Shape, u64), BlockError> {
-        let block = sound(bytes, origin, Kind::Data, self.has(Bug::StaleIncarnation))?;
-        let (head, shape) = RecordHead::read(block)?;
-        if block.segment().0 != segment {
-            return Err(BlockError::Contradiction);
-        }
-        Ok((head, shape, block.sequence()))
-    }
-
-    /// Whether every segment that the range touches is of this record and unharmed.
-    fn check_segments(
-        &self,
-        buf: &[u8],
-        origin: &Origin,
-        head: &RecordHead,
-        shape: Shape,
-        first: u32,
-        range: &Range<u32>,
-    ) -> bool {
-        let base = shape.segment_block(first);
-        let last = range.end.saturating_sub(1) / SEGMENT_BYTES as u32;
-        (first..=last.min(shape.segments() - 1)).all(|segment| {
-            let ahead = shape.segment_block(segment) - base;
-            let at = ahead as usize * BLOCK_BYTES;
-            let Some((bytes, payload)) = buf[at..].split_at_checked(BLOCK_BYTES) else {
-                return false;
-            };
-            let origin = Origin { block: origin.block + ahead, ..*origin };
-            let Ok((own, own_shape, _)) = self.check_head(bytes, &origin, segment) else {
-                return false;
-            };
-            let start = segment as usize * SEGMENT_BYTES;
-            let from = (range.start as usize).max(start) - start;
-            let to = (range.end as usize).clamp(start, start + SEGMENT_BYTES) - start;
-            let units = from / CRC_BYTES..to.div_ceil(CRC_BYTES);
-            own.key == head.key
-                && own_shape == shape
-                && Segments::check_units(Block::over(bytes), payload, units.start, units.end)
-        })
+    /// What is there is not what was written.
+    pub(crate) fn damaged_at(&self, place: &Place) -> GetError {
+        let lba = self.medium.lba(place.extent, place.block);
+        GetError::Damaged { extent: place.extent, lba }
     }
 
     /// A read of this extent failed: nothing more is appended to it.
@@ -267,22 +208,4 @@ fn identity(head: &RecordHead, shape: Shape, sequence: u64) -> Identity {
         sequence,
         put_s: head.put_s,
     }
-}
-
-/// A sound block of this kind that lies where it must, of this life of the extent.
-pub(crate) fn sound<'a>(
-    bytes: &'a [u8],
-    origin: &Origin,
-    kind: Kind,
-    any_life: bool,
-) -> Result<&'a Block, BlockError> {
-    let (block, own) = Block::check(bytes)?;
-    match block.check_origin(origin) {
-        Err(BlockError::Stale) if any_life => {}
-        result => result?,
-    }
-    if own != kind {
-        return Err(BlockError::Kind);
-    }
-    Ok(block)
 }

@@ -132,6 +132,27 @@ impl Index {
         self.table.get(self.fingerprint(key)).map_or(Found::Absent, Found::Table)
     }
 
+    /// Where a key is, if it is anywhere: the same as [`Index::lookup`] says, without a look at
+    /// what is known of it. Another key with the same fingerprint may lie there instead.
+    #[inline]
+    pub fn place_of(&self, key: &Key) -> Option<Place> {
+        if !self.collided.is_empty()
+            && let Some(place) = self.collided.get(key)
+        {
+            return Some(*place);
+        }
+        self.table.get(self.fingerprint(key))
+    }
+
+    /// Whether a key is at a place for sure: its whole name is known to be there.
+    pub fn is_known_at(&self, key: &Key, place: Place) -> bool {
+        match self.lookup(key) {
+            Found::Memory(delta) => delta.held().is_some_and(|held| held.is_at(&place)),
+            Found::Collided(held) => held.is_at(&place),
+            Found::Table(_) | Found::Absent => false,
+        }
+    }
+
     /// A shard or a tombstone is there now. `replaced` is where this key was: known from a
     /// lookup whose answer, if it was [`Found::Table`], was compared with the record.
     pub fn apply_put(&mut self, key: Key, delta: Delta, replaced: Option<Place>) {
@@ -277,6 +298,9 @@ mod tests {
         /// What the store does: a lookup whose place is compared with the record's key.
         fn find(&self, key: &Key) -> Option<Place> {
             let found = self.index.lookup(key);
+            // A key that is gone may still find another's place.
+            let gone = matches!(found, Found::Memory(delta) if delta.held().is_none());
+            assert!(gone || found.place() == self.index.place_of(key), "{key}");
             let place = found.place()?;
             let owner = self.records[&place.pack()];
             match found {
@@ -292,6 +316,7 @@ mod tests {
             assert_eq!(self.index.len(), self.model.len() as u64);
             for (key, delta) in &self.model {
                 assert_eq!(self.find(key), Some(delta.place), "{key}");
+                assert_eq!(self.index.place_of(key), Some(delta.place), "{key}");
                 assert!(self.index.is_at(key, delta.place));
             }
         }

@@ -18,6 +18,7 @@
 //! | `mutate.rs`     | puts and deletes, one change of a key at a time                     |
 //! | `append.rs`     | batches: written, flushed, then counted and answered                |
 //! | `get.rs`        | reads, every byte checked                                           |
+//! | `record.rs`     | whether a record that was read is whole                             |
 //! | `runs.rs`       | the index on the disk; listings                                     |
 //! | `checkpoint.rs` | the state of the disk, written down; extents emptied                |
 //! | `lifetime.rs`   | what lies together, and what the cleaner empties next               |
@@ -48,6 +49,7 @@ mod payload;
 mod place;
 mod planted;
 mod reclaim;
+mod record;
 mod recovery;
 mod runs;
 pub mod sched;

@@ -12,8 +12,11 @@
 
 mod ahead;
 mod format;
+mod full_scan;
+mod load;
 mod recover;
 mod scan;
+mod start;
 mod walk;
 
 pub use format::{FormatError, FormatOptions, format, uuid_text};

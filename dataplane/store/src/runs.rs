@@ -11,12 +11,12 @@ use isotherm_seam::IoBuf;
 use crate::api::{GetError, Listed, Page, PutError};
 use crate::append::{Aim, Body, Item, Then};
 use crate::core::{Core, Done, State};
-use crate::get::sound;
 use crate::index::{
     ChunkId, ChunkInfo, ChunkWriter, ChunkWritten, DeltaKind, Entry, Input, Merge, Merged, Plan,
     Rows, RunInfo, RunSource, plan,
 };
-use crate::layout::{Kills, Kind, RecordHead, SEGMENT_BYTES, Segments, Shape, Stream};
+use crate::layout::{Kills, Kind, Origin, RecordHead, SEGMENT_BYTES, Shape, Stream};
+use crate::record::ReadRecord;
 use crate::store::Pending;
 use crate::{BLOCK_BYTES, Key, Place};
 
@@ -262,17 +262,17 @@ impl Core {
         runs: &[RunInfo],
         drop_gone: bool,
     ) -> Result<(), PutError> {
-        let sources = runs.iter().cloned().map(RunSource::new).collect();
+        type Runs = Input<ChunkBytes, std::iter::Empty<Entry>>;
+        let sources = runs.iter().cloned().map(|run| Runs::Run(RunSource::new(run))).collect();
         let mut merge = Merge::new(sources, drop_gone);
         loop {
             match merge.next() {
                 Merged::Entry(entry) => writer.push(entry).await?,
                 Merged::NeedChunk(at) => {
-                    let source: &mut RunSource<ChunkBytes> = merge.source_mut(at);
-                    let chunk = *source.wants().expect("it needs one");
-                    let bytes = self.read_chunk(&chunk).await.map_err(|_| PutError::Damaged)?;
-                    let source = merge.source_mut(at);
-                    source.feed(bytes).map_err(|_| PutError::Damaged)?;
+                    let read = async |chunk: &ChunkInfo| {
+                        self.read_chunk(chunk).await.map_err(|_| PutError::Damaged)
+                    };
+                    merge.feed(at, read, |_| PutError::Damaged).await?;
                 }
                 Merged::End => return Ok(()),
             }
@@ -285,10 +285,6 @@ impl Core {
         chunk: &ChunkInfo,
     ) -> Result<ChunkBytes, GetError> {
         let place = chunk.place;
-        let damaged = GetError::Damaged {
-            extent: place.extent,
-            lba: self.medium.lba(place.extent, place.block),
-        };
         let _pin = self.pin(place.extent);
         let origin = self.origin(place.extent, place.block);
         let buf = self.own_buf(usize::from(place.blocks) * BLOCK_BYTES).await;
@@ -298,7 +294,7 @@ impl Core {
         self.state.borrow_mut().recycle(buf);
         let failed = match bytes {
             Ok(Some(bytes)) => return Ok(bytes),
-            Ok(None) => damaged,
+            Ok(None) => self.damaged_at(&place),
             Err(error) => GetError::Io(error),
         };
         // A merge may have made an end of the run meanwhile, and somebody else may be there now.
@@ -395,18 +391,8 @@ impl Core {
             match merge.next() {
                 Merged::End => return Ok(()),
                 Merged::NeedChunk(at) => {
-                    let Input::Run(source) = merge.source_mut(at) else {
-                        unreachable!("memory needs no chunks");
-                    };
-                    let chunk = *source.wants().expect("it needs one");
-                    let bytes = self.read_chunk(&chunk).await?;
-                    let Input::Run(source) = merge.source_mut(at) else {
-                        unreachable!("it was a run a moment ago");
-                    };
-                    source.feed(bytes).map_err(|_| GetError::Damaged {
-                        extent: chunk.place.extent,
-                        lba: self.medium.lba(chunk.place.extent, chunk.place.block),
-                    })?;
+                    let read = async |chunk: &ChunkInfo| self.read_chunk(chunk).await;
+                    merge.feed(at, read, |chunk| self.damaged_at(&chunk.place)).await?;
                 }
                 Merged::Entry(entry) if entry.key < from => {}
                 Merged::Entry(entry) if entry.key > to || !show(entry) => return Ok(()),
@@ -433,13 +419,8 @@ impl Iterator for Memory {
 }
 
 /// The payload length of a sound chunk record.
-pub(crate) fn check_chunk(buf: &[u8], origin: &crate::layout::Origin) -> Option<usize> {
-    let block = sound(&buf[..BLOCK_BYTES], origin, Kind::Run, false).ok()?;
-    let (_, shape) = RecordHead::read(block).ok()?;
-    let Shape { payload_bytes } = shape;
-    let units = (payload_bytes as usize).div_ceil(crate::layout::CRC_BYTES);
-    let whole = shape.segments() == 1
-        && shape.blocks() as usize * BLOCK_BYTES == buf.len()
-        && Segments::check_units(block, &buf[BLOCK_BYTES..], 0, units);
-    whole.then_some(payload_bytes as usize)
+pub(crate) fn check_chunk(buf: &[u8], origin: &Origin) -> Option<usize> {
+    let record = ReadRecord::new(buf, origin, Kind::Run, 0, false).ok()?;
+    let whole = record.shape.segments() == 1 && record.check_whole().is_ok();
+    whole.then_some(record.shape.payload_bytes as usize)
 }

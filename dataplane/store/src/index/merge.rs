@@ -11,24 +11,21 @@
 //! loop {
 //!     match merge.next() {
 //!         Merged::Entry(entry) => ..,
-//!         Merged::NeedChunk(i) => merge.source_mut(i).feed(read(..).await)?,
+//!         Merged::NeedChunk(i) => merge.feed(i, read, damaged).await?,
 //!         Merged::End => break,
 //!     }
 //! }
 //! ```
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
-
 use super::memtable::{DeltaKind, Entry};
-use super::run::{ChunkInfo, RunError, RunInfo, checked_entry};
+use super::run::{ChunkInfo, RunError, RunInfo, checked_entry, checked_key};
 use crate::Key;
 
 /// What a source has next.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Step {
-    /// This entry.
-    Entry(Entry),
+    /// An entry of this key.
+    Key(Key),
     /// It can't tell before it is fed.
     NeedChunk,
     /// Nothing more.
@@ -37,11 +34,11 @@ pub enum Step {
 
 /// A row of entries in the order of their keys.
 pub trait Source {
-    /// What is next; the same until [`Source::advance`].
+    /// What is next; the same until [`Source::take`].
     fn peek(&self) -> Step;
 
-    /// Goes past the entry that `peek` shows.
-    fn advance(&mut self);
+    /// The entry whose key `peek` shows, and on to the next.
+    fn take(&mut self) -> Entry;
 }
 
 /// Entries that are in memory.
@@ -60,13 +57,14 @@ impl<I: Iterator<Item = Entry>> Rows<I> {
 
 impl<I: Iterator<Item = Entry>> Source for Rows<I> {
     fn peek(&self) -> Step {
-        self.next.map_or(Step::End, Step::Entry)
+        self.next.map_or(Step::End, |next| Step::Key(next.key))
     }
 
-    fn advance(&mut self) {
-        let passed = self.next.take().expect("there is an entry to pass");
+    fn take(&mut self) -> Entry {
+        let taken = self.next.take().expect("there is an entry to take");
         self.next = self.rest.next();
-        assert!(self.next.is_none_or(|next| passed.key < next.key), "rows are not sorted");
+        assert!(self.next.is_none_or(|next| taken.key < next.key), "rows are not sorted");
+        taken
     }
 }
 
@@ -77,9 +75,10 @@ pub struct RunSource<B> {
     /// Chunks that were fed, or skipped.
     fed: usize,
     bytes: Option<B>,
-    /// The entry of the chunk that is shown.
+    /// The entry of the chunk that is shown,
     index: usize,
-    next: Option<Entry>,
+    /// and its key.
+    next: Option<Key>,
 }
 
 impl<B: AsRef<[u8]>> RunSource<B> {
@@ -112,7 +111,7 @@ impl<B: AsRef<[u8]>> RunSource<B> {
         self.info.chunk(self.fed, bytes.as_ref())?;
         self.fed += 1;
         self.index = 0;
-        self.next = checked_entry(bytes.as_ref(), 0);
+        self.next = checked_key(bytes.as_ref(), 0);
         Ok(self.bytes.replace(bytes))
     }
 
@@ -123,19 +122,22 @@ impl<B: AsRef<[u8]>> RunSource<B> {
 }
 
 impl<B: AsRef<[u8]>> Source for RunSource<B> {
+    #[inline]
     fn peek(&self) -> Step {
         match self.next {
-            Some(entry) => Step::Entry(entry),
+            Some(key) => Step::Key(key),
             None if self.fed < self.info.chunks.len() => Step::NeedChunk,
             None => Step::End,
         }
     }
 
-    fn advance(&mut self) {
-        assert!(self.next.is_some(), "there is an entry to pass");
-        self.index += 1;
+    #[inline]
+    fn take(&mut self) -> Entry {
         let bytes = self.bytes.as_ref().expect("an entry is shown").as_ref();
-        self.next = checked_entry(bytes, self.index);
+        let entry = checked_entry(bytes, self.index);
+        self.index += 1;
+        self.next = checked_key(bytes, self.index);
+        entry
     }
 }
 
@@ -156,10 +158,11 @@ impl<B: AsRef<[u8]>, I: Iterator<Item = Entry>> Source for Input<B, I> {
         }
     }
 
-    fn advance(&mut self) {
+    #[inline]
+    fn take(&mut self) -> Entry {
         match self {
-            Input::Run(run) => run.advance(),
-            Input::Rows(rows) => rows.advance(),
+            Input::Run(run) => run.take(),
+            Input::Rows(rows) => rows.take(),
         }
     }
 }
@@ -175,19 +178,46 @@ pub enum Merged {
     End,
 }
 
-/// The merge of some sources.
+/// The merge of some sources: a tournament of their next keys. In it each key meets one other in
+/// each round, and what has lost stays where it lost; so when the winner has been taken, only
+/// the next key of its source has to play, against those that lost on its way up.
 pub struct Merge<S> {
     sources: Vec<S>,
-    /// The least of all next keys. On equal keys the lower number, which is the newer source, is
-    /// the least. Not in `heads`: most of the time the next one is of the same, largest source.
-    least: Option<(Key, usize)>,
-    /// The next keys of the other sources, but for those in `unknown` and those that have ended.
-    heads: BinaryHeap<Reverse<(Key, usize)>>,
-    /// Sources whose next key is to be found out.
-    unknown: Vec<usize>,
+    /// The next key of each source.
+    heads: Vec<Rank>,
+    /// Who lost: the final at 1, the two games before it at 2 and 3, and so on; source `s` begins
+    /// at `(s + sources) / 2`. Nobody has played before all heads are known.
+    losers: Vec<u32>,
+    /// The source whose head is to be found out before the next game; with all of those behind
+    /// it, as long as nobody has played.
+    unknown: usize,
+    has_begun: bool,
     drop_gone: bool,
-    last: Option<Key>,
+    /// The key that was given out last, and its sequence.
+    last: Option<(Rank, u64)>,
 }
+
+/// A key as two numbers that compare as keys do: faster than field by field.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+struct Rank {
+    high: u128,
+    low: u128,
+}
+
+impl Rank {
+    /// Behind every key.
+    const END: Rank = Rank { high: u128::MAX, low: u128::MAX };
+
+    #[inline]
+    fn new(key: &Key) -> Rank {
+        Rank {
+            high: u128::from(key.group) << 96 | key.object >> 32,
+            low: (key.object << 96 | u128::from(key.stripe) << 64) | u128::from(key.position),
+        }
+    }
+}
+
+const _: () = assert!(Key::BYTES == 4 + 16 + 4 + 2);
 
 impl<S: Source> Merge<S> {
     /// A merge of sources, newest first. With `drop_gone`, entries of what is gone are left out:
@@ -196,9 +226,10 @@ impl<S: Source> Merge<S> {
         let count = sources.len();
         Merge {
             sources,
-            least: None,
-            heads: BinaryHeap::with_capacity(count),
-            unknown: (0..count).rev().collect(),
+            heads: vec![Rank::END; count],
+            losers: vec![0; count],
+            unknown: 0,
+            has_begun: false,
             drop_gone,
             last: None,
         }
@@ -217,70 +248,109 @@ impl<S: Source> Merge<S> {
     /// The next entry. After [`Merged::NeedChunk`] nothing is lost: feed and ask again.
     #[expect(clippy::should_implement_trait, reason = "a merge that must be fed is no iterator")]
     pub fn next(&mut self) -> Merged {
+        if self.sources.is_empty() {
+            return Merged::End;
+        }
         loop {
-            while let Some(&source) = self.unknown.last() {
-                match self.sources[source].peek() {
-                    Step::Entry(entry) => self.add_head((entry.key, source)),
-                    Step::NeedChunk => return Merged::NeedChunk(source),
-                    Step::End => {}
-                }
-                self.unknown.pop();
-            }
-            let Some((key, newest)) = self.take_least() else {
-                return Merged::End;
+            self.heads[self.unknown] = match self.sources[self.unknown].peek() {
+                Step::Key(key) => Rank::new(&key),
+                Step::NeedChunk => return Merged::NeedChunk(self.unknown),
+                Step::End => Rank::END,
             };
-            assert!(self.last.is_none_or(|last| last < key), "a source is not sorted");
-            self.last = Some(key);
-            let entry = self.pass(newest);
-            let mut newer = entry;
-            while let Some(&Reverse((other, older))) = self.heads.peek() {
-                if other != key {
-                    break;
-                }
-                self.heads.pop();
-                let hidden = self.pass(older);
-                assert!(
-                    hidden.delta.sequence <= newer.delta.sequence,
-                    "{key}: an older run has {:?}, a newer one {:?}",
-                    hidden.delta,
-                    newer.delta
-                );
-                newer = hidden;
+            let winner = if self.has_begun {
+                self.play(self.unknown)
+            } else if self.unknown + 1 < self.sources.len() {
+                self.unknown += 1;
+                continue;
+            } else {
+                self.has_begun = true;
+                self.play_all()
+            };
+            let rank = self.heads[winner];
+            if rank == Rank::END {
+                // It ended, and so it will be found again.
+                self.unknown = winner;
+                return Merged::End;
             }
+            let entry = self.sources[winner].take();
+            self.unknown = winner;
+            let (last, sequence) = self.last.replace((rank, entry.delta.sequence)).unzip();
+            if last == Some(rank) {
+                assert!(
+                    sequence.is_some_and(|newer| entry.delta.sequence <= newer),
+                    "{}: an older run has {:?}, a newer one the sequence {sequence:?}",
+                    entry.key,
+                    entry.delta,
+                );
+                continue;
+            }
+            assert!(last.is_none_or(|last| last < rank), "a source is not sorted");
             if !(self.drop_gone && entry.delta.kind == DeltaKind::Gone) {
                 return Merged::Entry(entry);
             }
         }
     }
 
-    fn add_head(&mut self, head: (Key, usize)) {
-        match self.least {
-            Some(least) if least < head => self.heads.push(Reverse(head)),
-            Some(least) => {
-                self.heads.push(Reverse(least));
-                self.least = Some(head);
-            }
-            None => match self.heads.peek_mut() {
-                Some(mut first) if first.0 < head => {
-                    self.least = Some(first.0);
-                    *first = Reverse(head);
-                }
-                _ => self.least = Some(head),
-            },
+    /// Whether the head of a source comes before that of another. On equal keys the lower number,
+    /// which is the newer source, comes first.
+    #[inline]
+    fn beats(&self, one: usize, other: usize) -> bool {
+        let (a, b) = (&self.heads[one], &self.heads[other]);
+        if a.high != b.high {
+            return a.high < b.high;
         }
+        (a.low, one) < (b.low, other)
     }
 
-    fn take_least(&mut self) -> Option<(Key, usize)> {
-        self.least.take().or_else(|| self.heads.pop().map(|head| head.0))
+    /// The games of a source whose head has changed. Who wins the last.
+    #[inline]
+    fn play(&mut self, source: usize) -> usize {
+        let mut winner = source;
+        let mut game = (source + self.sources.len()) / 2;
+        while game > 0 {
+            let other = self.losers[game] as usize;
+            let beaten = self.beats(other, winner);
+            (winner, self.losers[game]) =
+                if beaten { (other, winner as u32) } else { (winner, other as u32) };
+            game /= 2;
+        }
+        winner
     }
 
-    fn pass(&mut self, source: usize) -> Entry {
-        let Step::Entry(entry) = self.sources[source].peek() else {
-            unreachable!("a head is an entry");
+    /// All games. Who wins the last.
+    fn play_all(&mut self) -> usize {
+        let count = self.sources.len();
+        // The winner of each game; behind the games, the sources themselves.
+        let mut winners = vec![0; 2 * count];
+        for source in 0..count {
+            winners[count + source] = source;
+        }
+        for game in (1..count).rev() {
+            let (one, other) = (winners[2 * game], winners[2 * game + 1]);
+            let (winner, loser) = if self.beats(one, other) { (one, other) } else { (other, one) };
+            winners[game] = winner;
+            self.losers[game] = loser as u32;
+        }
+        winners[1]
+    }
+}
+
+impl<B: AsRef<[u8]>, I: Iterator<Item = Entry>> Merge<Input<B, I>> {
+    /// Gives a source the chunk that it needs; `damaged` says what it means if it is not that.
+    pub async fn feed<E>(
+        &mut self,
+        source: usize,
+        read: impl AsyncFnOnce(&ChunkInfo) -> Result<B, E>,
+        damaged: impl FnOnce(&ChunkInfo) -> E,
+    ) -> Result<(), E> {
+        let Input::Run(run) = &mut self.sources[source] else {
+            unreachable!("rows need no chunks");
         };
-        self.sources[source].advance();
-        self.unknown.push(source);
-        entry
+        drop(run.take_spent());
+        let chunk = *run.wants().expect("it needs one");
+        let bytes = read(&chunk).await?;
+        run.feed(bytes).map_err(|_| damaged(&chunk))?;
+        Ok(())
     }
 }
 
@@ -394,19 +464,46 @@ mod tests {
         let mut source = RunSource::new(info);
         assert!(source.feed(chunks[1].clone()).is_err());
         assert_eq!(source.feed(chunks[0].clone()), Ok(None));
-        source.advance();
+        assert_eq!(source.take(), rows[0]);
         assert_eq!(source.take_spent(), None);
-        source.advance();
+        assert_eq!(source.take(), rows[1]);
         assert_eq!(source.peek(), Step::NeedChunk);
         assert_eq!(source.feed(chunks[1].clone()), Ok(Some(chunks[0].clone())));
-        assert_eq!(source.peek(), Step::Entry(rows[2]));
+        assert_eq!(source.peek(), Step::Key(rows[2].key));
         assert_eq!(source.wants(), None);
+    }
+
+    #[test]
+    fn numbers_compare_as_keys_do() {
+        let mut draws = Draws::new(1, Domain::new("store.index.merge"), 1);
+        let mut field = |most: u128| match draws.below(4) {
+            0 => 0,
+            1 => most,
+            2 => 1,
+            _ => (u128::from(draws.next_u64()) << 64 | u128::from(draws.next_u64())) & most,
+        };
+        let mut keys: Vec<Key> = (0..400)
+            .map(|_| Key {
+                group: field(u128::from(u32::MAX)) as u32,
+                object: field(u128::MAX),
+                stripe: field(u128::from(u32::MAX)) as u32,
+                position: field(u128::from(u16::MAX)) as u16,
+            })
+            .collect();
+        keys.extend([Key::MIN, Key::MAX]);
+        for one in &keys {
+            assert!(Rank::new(one) < Rank::END);
+            for other in &keys {
+                assert_eq!(Rank::new(one).cmp(&Rank::new(other)), one.cmp(other));
+            }
+        }
     }
 
     #[test]
     #[should_panic(expected = "an older run has")]
     fn an_older_run_must_not_know_better() {
         let rows = |sequence| Rows::new(std::iter::once(entry(1, sequence, DeltaKind::Live)));
-        Merge::new(vec![rows(1), rows(2)], false).next();
+        let mut merge = Merge::new(vec![rows(1), rows(2)], false);
+        while merge.next() != Merged::End {}
     }
 }

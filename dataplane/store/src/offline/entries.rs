@@ -12,9 +12,10 @@ use crate::extents::ExtentCounts;
 use crate::index::{
     ChunkInfo, DeltaKind, Entry, Found, Input, Merge, Merged, Rows, RunInfo, RunSource,
 };
-use crate::layout::{BlockError, CRC_BYTES, ExtentRow, Kind, Origin, RecordHead, Segments, Shape};
+use crate::layout::{ExtentRow, Kind, Origin};
 use crate::medium::Medium;
 use crate::payload::Shard;
+use crate::record::ReadRecord;
 use crate::recovery::RecoveredDisk;
 use crate::runs::{ChunkBytes, check_chunk};
 use crate::{BLOCK_BYTES, ExtentId, Key, Place};
@@ -46,15 +47,9 @@ impl Entries<'_> {
                 Merged::Entry(entry) if entry.key < self.from => {}
                 Merged::Entry(entry) => return Ok(Some(entry)),
                 Merged::NeedChunk(at) => {
-                    let Input::Run(source) = self.merge.source_mut(at) else {
-                        unreachable!("memory needs no chunks");
-                    };
-                    let chunk = *source.wants().expect("it needs one");
-                    let bytes = self.disk.read_chunk(&chunk).await?;
-                    let Input::Run(source) = self.merge.source_mut(at) else {
-                        unreachable!("it was a run a moment ago");
-                    };
-                    source.feed(bytes).map_err(|_| self.disk.damaged(&chunk.place))?;
+                    let disk = self.disk;
+                    let read = async |chunk: &ChunkInfo| disk.read_chunk(chunk).await;
+                    self.merge.feed(at, read, |chunk| disk.damaged(&chunk.place)).await?;
                 }
             }
         }
@@ -117,9 +112,11 @@ impl RecoveredDisk {
         let place = self.find(key)?;
         let buf = self.read(&place).await?;
         let origin = self.origin(&place);
-        let Ok((head, shape, sequence)) = whole_record(&buf, &origin, Kind::Data) else {
+        let record = ReadRecord::new(&buf, &origin, Kind::Data, 0, false);
+        let Some(record) = record.ok().filter(|record| record.check_whole().is_ok()) else {
             return Err(self.damaged(&place));
         };
+        let ReadRecord { head, shape, sequence, .. } = record;
         if head.key != *key {
             return Err(GetError::NotFound);
         }
@@ -174,36 +171,4 @@ impl RecoveredDisk {
         let lba = self.medium().lba(place.extent, place.block);
         GetError::Damaged { extent: place.extent, lba }
     }
-}
-
-/// The head of a record whose every segment is there and unharmed, in exactly these bytes.
-pub(super) fn whole_record(
-    bytes: &[u8],
-    origin: &Origin,
-    kind: Kind,
-) -> Result<(RecordHead, Shape, u64), BlockError> {
-    let first = crate::get::sound(&bytes[..BLOCK_BYTES], origin, kind, false)?;
-    let (head, shape) = RecordHead::read(first)?;
-    if shape.blocks() as usize * BLOCK_BYTES != bytes.len() {
-        return Err(BlockError::Contradiction);
-    }
-    for segment in 0..shape.segments() {
-        let ahead = shape.segment_block(segment);
-        let (check, payload) = bytes[ahead as usize * BLOCK_BYTES..].split_at(BLOCK_BYTES);
-        let origin = Origin { block: origin.block + ahead, ..*origin };
-        let block = crate::get::sound(check, &origin, kind, false)?;
-        let (own, own_shape) = RecordHead::read(block)?;
-        let units = (shape.segment_bytes(segment) as usize).div_ceil(CRC_BYTES);
-        if block.segment() != (segment, shape.segments())
-            || own.key != head.key
-            || own_shape != shape
-            || block.sequence() != first.sequence()
-        {
-            return Err(BlockError::Contradiction);
-        }
-        if !Segments::check_units(block, payload, 0, units) {
-            return Err(BlockError::Checksum);
-        }
-    }
-    Ok((head, shape, first.sequence()))
 }

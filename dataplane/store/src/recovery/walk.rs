@@ -11,11 +11,9 @@
 use isotherm_seam::{IoBuf, IoError, Nanos, PoolExhausted};
 
 use crate::core::World;
-use crate::layout::{
-    Block, CRC_BYTES, ExtentHead, Kind, Mark, Origin, RecordHead, Segments, Shape, Stream, Tomb,
-    Tombs,
-};
+use crate::layout::{Block, ExtentHead, Kind, Mark, Origin, RecordHead, Stream, Tomb, Tombs};
 use crate::medium::Medium;
+use crate::record::ReadRecord;
 use crate::{BLOCK_BYTES, Bug, ExtentId, Place, Planted};
 
 /// A committed record.
@@ -369,7 +367,7 @@ impl Walker<'_> {
                             .count() as u32;
                         let whole = held
                             && unreadable == 0
-                            && self.is_whole(window.bytes(at, blocks), &origin, shape);
+                            && self.is_whole(window.bytes(at, blocks), &origin, kind);
                         found.blocks = blocks;
                         cursor.at = at + blocks;
                         Some(Piece::Record { kind, head, whole, unreadable })
@@ -394,21 +392,10 @@ impl Walker<'_> {
         }
     }
 
-    /// Whether every segment of a record is there and unharmed.
-    fn is_whole(&self, bytes: &[u8], origin: &Origin, shape: Shape) -> bool {
-        let first = Block::over(&bytes[..BLOCK_BYTES]);
-        (0..shape.segments()).all(|segment| {
-            let ahead = shape.segment_block(segment);
-            let at = ahead as usize * BLOCK_BYTES;
-            let (head, payload) = bytes[at..].split_at(BLOCK_BYTES);
-            let origin = Origin { block: origin.block + ahead, ..*origin };
-            let Some((block, _)) = self.own_block(head, &origin) else { return false };
-            let len = shape.segment_bytes(segment) as usize;
-            block.segment() == (segment, shape.segments())
-                && block.sequence() == first.sequence()
-                && block.payload_bytes() == shape.payload_bytes
-                && Segments::check_units(block, payload, 0, len.div_ceil(CRC_BYTES))
-        })
+    fn is_whole(&self, bytes: &[u8], origin: &Origin, kind: Kind) -> bool {
+        let any_life = self.planted.has(Bug::StaleIncarnation);
+        let record = ReadRecord::new(bytes, origin, kind, 0, any_life);
+        record.is_ok_and(|record| record.check_whole().is_ok())
     }
 }
 
