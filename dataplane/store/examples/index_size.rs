@@ -1,7 +1,7 @@
 //! What the index takes of memory and time: bytes per entry by its own count and by what the
 //! system says, nanoseconds per lookup and per insert, time to load after a restart.
 //!
-//! `cargo run --release -p isotherm-store --example index_size [MILLIONS]`
+//! `cargo run --release -p isotherm-store --example index_size [MILLIONS [table|load]]`
 
 use std::hint::black_box;
 
@@ -18,9 +18,14 @@ const DOMAIN: Domain = Domain::new("store.index.size");
 fn main() {
     let millions = std::env::args().nth(1).map_or(25, |text| text.parse().expect("millions"));
     let entries: u64 = millions * 1_000_000;
-    memory();
-    table(entries);
-    load(entries);
+    let wants = |what| std::env::args().nth(2).is_none_or(|only| only == what);
+    if wants("table") {
+        memory();
+        table(entries);
+    }
+    if wants("load") {
+        load(entries);
+    }
 }
 
 /// What this machine takes for one read that misses all caches: the floor of a lookup.
@@ -76,20 +81,43 @@ fn lookup_ns(table: &Table, fingerprints: &[u64]) -> f64 {
     per(cpu_ns() - start, LOOKUPS)
 }
 
-/// A restart at its worst: an old run of all keys, and a quarter of them again in seven newer.
+/// A restart from runs of three levels under keys in no order, and a restart at its worst: an old
+/// run of all keys, and a quarter of them again in seven newer.
 fn load(entries: u64) {
-    let mut runs: Vec<Run> = (0..8).map(Run::new).collect();
+    let draw = |what, object| draw(4, DOMAIN, what, object);
+    let levels = filled(entries, 18, |object, runs| match draw(0, object) % 400 {
+        at @ 0..6 => runs.extend([at as usize]),
+        at @ 6..62 => runs.extend([6 + at as usize % 7]),
+        at => runs.extend([13 + at as usize % 5]),
+    });
+    loaded("18 runs", entries, levels);
+    let worst = filled(entries, 8, |object, runs| {
+        runs.extend([7]);
+        let newer = draw(1, object) % 28;
+        runs.extend((newer < 7).then_some(newer as usize));
+    });
+    loaded("8 runs with a quarter twice", entries, worst);
+}
+
+/// So many runs, the newest first, with the keys that are to be in them.
+fn filled(entries: u64, count: u64, place_in: impl Fn(u64, &mut Vec<usize>)) -> Vec<Run> {
+    let mut runs: Vec<Run> = (0..count).map(Run::new).collect();
+    let mut own = Vec::new();
     for object in 0..entries {
         let place = Place { extent: ExtentId(object as u32 >> 12), ..Place::unpack(0) };
-        let kind = DeltaKind::Live;
         let key = Key { group: (object >> 16) as u32, object: object.into(), ..Key::MIN };
-        let delta = Delta { kind, flags: 0, wall_s: 0, place, sequence: 1 };
-        runs[7].push(&Entry { key, delta });
-        let newer = draw(4, DOMAIN, 0, object) % 28;
-        if newer < 7 {
-            runs[newer as usize].push(&Entry { key, delta: Delta { sequence: 2, ..delta } });
+        own.clear();
+        place_in(object, &mut own);
+        for &run in &own {
+            let (kind, sequence) = (DeltaKind::Live, count - run as u64);
+            let delta = Delta { kind, flags: 0, wall_s: 0, place, sequence };
+            runs[run].push(&Entry { key, delta });
         }
     }
+    runs
+}
+
+fn loaded(name: &str, entries: u64, runs: Vec<Run>) {
     let (infos, chunks): (Vec<RunInfo>, Vec<Vec<Vec<u8>>>) =
         runs.into_iter().map(Run::finish).unzip();
     let rows: u64 = infos.iter().map(|run| run.entries).sum();
@@ -116,12 +144,12 @@ fn load(entries: u64) {
         let seconds = (cpu_ns() - start) as f64 / 1e9;
         if with_table {
             println!(
-                "loaded in {seconds:.2} s: {:.2} bytes each by count, {:.2} resident",
+                "{name}: loaded in {seconds:.2} s: {:.2} bytes each by count, {:.2} resident",
                 per(index.bytes(), index.len()),
                 per(resident_bytes() - before, index.len()),
             );
         } else {
-            println!("{rows} entries of 8 runs checked and merged in {seconds:.2} s");
+            println!("{name}: {rows} entries checked and merged in {seconds:.2} s");
         }
     }
 }

@@ -10,7 +10,7 @@ use std::rc::Rc;
 use isotherm_block::hdd::{Hdd, HddOptions};
 use isotherm_seam::{BufPool, draw};
 use isotherm_store::sched::DiskProfile;
-use isotherm_store::{FormatOptions, Key, Options, Put, RecoveryReport, Store, World, format};
+use isotherm_store::{FormatOptions, Key, Options, Put, ScannedDisk, Store, World, format};
 
 use crate::report::{Row, Want, verbose};
 use crate::rig::{DRAWS, cpu_s, pool, simulate, wall_s};
@@ -34,11 +34,17 @@ pub(crate) fn run() -> Vec<Row> {
     fill(&disk, false);
     let crash = restart(&disk, false);
     let seconds = |name: &str, restart: &Restart, most| {
-        vec![
-            Row::new(name, restart.disk_s + restart.cpu_s, "s", Want::AtMost(most)),
-            Row::new(format!("{name}: disk"), restart.disk_s, "s", Want::Told),
-            Row::new(format!("{name}: processor"), restart.cpu_s, "s", Want::Told),
-        ]
+        let Steps { disk_s, cpu_s } = restart.total();
+        let mut rows = vec![
+            Row::new(name, disk_s + cpu_s, "s", Want::AtMost(most)),
+            Row::new(format!("{name}: disk"), disk_s, "s", Want::Told),
+            Row::new(format!("{name}: processor"), cpu_s, "s", Want::Told),
+        ];
+        for (step, took) in ["scan", "recover", "start"].iter().zip(restart.steps) {
+            let told = |what, s| Row::new(format!("{name}: {step}, {what}"), s, "s", Want::Told);
+            rows.extend([told("disk", took.disk_s), told("processor", took.cpu_s)]);
+        }
+        rows
     };
     let mut rows = seconds("restart after a close", &clean, 10.0);
     rows.extend(seconds("restart after a crash", &crash, 30.0));
@@ -93,30 +99,51 @@ async fn put_all(store: &Store, numbers: std::ops::Range<u64>, len: usize) {
     }
 }
 
-struct Restart {
+/// Virtual time of the disk and processor time.
+#[derive(Clone, Copy, Default)]
+struct Steps {
     disk_s: f64,
     cpu_s: f64,
+}
+
+struct Restart {
+    /// Scan, recover, start.
+    steps: [Steps; 3],
     resident_bytes: u64,
     shards: u64,
 }
 
-fn restart(disk: &Rc<RefCell<Sparse>>, clean: bool) -> Restart {
-    let hdd = Hdd::new(Sparse::open(disk), &HddOptions::default(), 1).expect("large enough");
+impl Restart {
+    fn total(&self) -> Steps {
+        let sum = |of: fn(&Steps) -> f64| self.steps.iter().map(of).sum();
+        Steps { disk_s: sum(|step| step.disk_s), cpu_s: sum(|step| step.cpu_s) }
+    }
+}
+
+fn restart(sparse: &Rc<RefCell<Sparse>>, clean: bool) -> Restart {
+    let hdd = Hdd::new(Sparse::open(sparse), &HddOptions::default(), 1).expect("large enough");
+    let sparse = Rc::clone(sparse);
     simulate(Box::new(hdd), touched(pool(64, 64, 64, false)), async move |world: World, disk| {
-        let (start, cpu, resident) = (wall_s(&world), cpu_s(), resident_bytes());
-        let options = Options { profile: Some(DiskProfile::nearline()), ..Options::default() };
-        let (store, report): (Store, RecoveryReport) =
-            Store::open(&world, &disk, options).await.expect("it was closed, or it recovers");
-        let restart = Restart {
-            disk_s: wall_s(&world) - start,
-            cpu_s: cpu_s() - cpu,
-            resident_bytes: resident_bytes().saturating_sub(resident),
-            shards: store.status().entries,
+        let now = || Steps { disk_s: wall_s(&world), cpu_s: cpu_s() - sparse.borrow().cpu_s() };
+        let (mut before, resident) = (now(), resident_bytes());
+        let mut steps = [Steps::default(); 3];
+        let mut step = |at: usize| {
+            let (now, was) = (now(), before);
+            before = now;
+            steps[at] = Steps { disk_s: now.disk_s - was.disk_s, cpu_s: now.cpu_s - was.cpu_s };
         };
+        let options = Options { profile: Some(DiskProfile::nearline()), ..Options::default() };
+        let scanned = ScannedDisk::scan(&world, &disk).await.expect("it was formatted");
+        step(0);
+        let recovered = scanned.recover(options).await.expect("it was closed, or it recovers");
+        step(1);
+        let (store, report) = recovered.start().await.expect("a sound disk");
+        step(2);
+        let resident_bytes = resident_bytes().saturating_sub(resident);
         verbose(&format!("{report:?}\n{:?}", store.status()));
         assert_eq!(report.clean, clean, "it was closed, or not");
         assert!(report.holes.is_empty(), "nothing was lost");
-        restart
+        Restart { steps, resident_bytes, shards: store.status().entries }
     })
 }
 

@@ -14,6 +14,8 @@ use isotherm_seam::{
 };
 use isotherm_store::layout::{Block, Kind};
 
+use crate::rig::cpu_s;
+
 pub(crate) const BLOCK_BYTES: usize = 4096;
 /// Extents with shards that are kept.
 const KEPT: usize = 48;
@@ -22,10 +24,12 @@ const KEPT: usize = 48;
 pub(crate) struct Sparse {
     blocks: u64,
     extent_blocks: u64,
-    /// The kept blocks of an extent, by block.
-    extents: BTreeMap<u64, BTreeMap<u32, Box<[u8]>>>,
+    /// The kept blocks of each extent, as far as it was written.
+    extents: BTreeMap<u64, Vec<Box<[u8]>>>,
     /// Extents that hold shards, the oldest first.
     data: VecDeque<u64>,
+    /// Processor time of reads, in seconds: a disk takes none.
+    cpu_s: f64,
 }
 
 impl Sparse {
@@ -35,6 +39,7 @@ impl Sparse {
             extent_blocks,
             extents: BTreeMap::new(),
             data: VecDeque::new(),
+            cpu_s: 0.0,
         }))
     }
 
@@ -55,16 +60,21 @@ impl Sparse {
 
     fn write(&mut self, first: u64, bytes: &[u8]) {
         let extent = first / self.extent_blocks;
-        let at = (first % self.extent_blocks) as u32;
+        let at = (first % self.extent_blocks) as usize;
         if at == 0 && self.extents.remove(&extent).is_some() {
             self.data.retain(|other| *other != extent);
         }
         let own = self.extents.entry(extent).or_default();
+        let blocks = bytes.len() / BLOCK_BYTES;
+        if own.len() < at + blocks {
+            own.resize(at + blocks, Box::default());
+        }
         let mut is_data = false;
         for (ahead, block) in bytes.chunks(BLOCK_BYTES).enumerate() {
-            is_data |= matches!(Block::check(block), Ok((_, Kind::Data)));
-            let len = block.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
-            own.insert(at + ahead as u32, block[..len].into());
+            // A batch begins with a shard, behind the head of an extent at most.
+            is_data |= ahead < 2 && matches!(Block::check(block), Ok((_, Kind::Data)));
+            let zeros = block.rchunks(64).take_while(|line| line.iter().all(|byte| *byte == 0));
+            own[at + ahead] = block[..BLOCK_BYTES - 64 * zeros.count()].into();
         }
         if is_data && !self.data.contains(&extent) {
             self.data.push_back(extent);
@@ -78,11 +88,16 @@ impl Sparse {
     fn read(&self, first: u64, bytes: &mut [u8]) {
         bytes.fill(0);
         let Some(own) = self.extents.get(&(first / self.extent_blocks)) else { return };
-        let at = (first % self.extent_blocks) as u32;
-        for (&block, kept) in own.range(at..at + (bytes.len() / BLOCK_BYTES) as u32) {
-            let start = (block - at) as usize * BLOCK_BYTES;
-            bytes[start..start + kept.len()].copy_from_slice(kept);
+        let at = (first % self.extent_blocks) as usize;
+        let kept = own.get(at..).unwrap_or_default();
+        for (block, kept) in bytes.chunks_mut(BLOCK_BYTES).zip(kept) {
+            block[..kept.len()].copy_from_slice(kept);
         }
+    }
+
+    /// Processor time of its reads so far.
+    pub(crate) fn cpu_s(&self) -> f64 {
+        self.cpu_s
     }
 }
 
@@ -116,7 +131,11 @@ impl BlockDevice for Open {
         for mut request in self.queue.drain(..count) {
             let result = self.geometry.check(&request.op);
             match &mut request.op {
-                Op::Read { lba, buf } if result.is_ok() => self.disk.borrow().read(lba.0, buf),
+                Op::Read { lba, buf } if result.is_ok() => {
+                    let start = cpu_s();
+                    self.disk.borrow().read(lba.0, buf);
+                    self.disk.borrow_mut().cpu_s += cpu_s() - start;
+                }
                 Op::Write { lba, buf, .. } if result.is_ok() => {
                     self.disk.borrow_mut().write(lba.0, buf);
                 }
