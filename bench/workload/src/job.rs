@@ -4,6 +4,7 @@
 //! driver serves it, and whether it fits the device, is found out by whoever runs it. So each
 //! option remembers where it stood, for the messages of those who find out.
 
+mod check;
 mod course;
 mod files;
 
@@ -13,10 +14,11 @@ use isotherm_seam::Nanos;
 
 use crate::quantity::KB_BASE;
 use crate::{
-    FillingPlan, FloorPlan, LatencyTarget, Law, Measure, Place, Results, SizeLaw, SteadyPlan,
-    ThinkPlan,
+    FillingPlan, FloorPlan, LatencyTarget, Law, Measure, Place, ReplayPlan, Results, SizeLaw,
+    SteadyPlan, ThinkPlan,
 };
 
+pub use check::CheckPlan;
 pub use course::{ExitPlan, ExitScope, FlowPlan, QueuePlan, StartPlan, SyncPlan};
 pub use files::{Allocate, Files};
 
@@ -129,6 +131,10 @@ pub struct Job {
     pub files: Files,
     /// What writes leave behind.
     pub filling: FillingPlan,
+    /// Whether it is read back and compared.
+    pub check: CheckPlan,
+    /// What is replayed in place of a pattern, if a log is named.
+    pub replay: ReplayPlan,
     /// Start when all jobs before this one have ended.
     pub stonewall: bool,
     /// Begin a new group of results.
@@ -315,6 +321,8 @@ impl Job {
             cpus: None,
             files: Files::default(),
             filling: FillingPlan::default(),
+            check: CheckPlan::default(),
+            replay: ReplayPlan::default(),
             stonewall: false,
             new_group: false,
             group_reporting: false,

@@ -8,21 +8,17 @@
 const CORE: &str = "\
 allow_mounted_write apptag apptag_mask atomic block_error_percentiles blocksize_unaligned \
 bs_is_seq_rand bs_unaligned cgroup cgroup_nodelete cgroup_weight dataplacement dedupe_global \
-dedupe_working_set_percentage do_verify dp_scheme error_dump exec_postrun exec_prerun \
-experimental_verify fdp fdp_pli fdp_pli_select fileoffset fill_device fill_fs flow_watermark gid \
-ignore_error ignore_zone_limits ioscheduler ioscheduler_switch job_max_open_zones \
-job_start_clock_id lockfile lockmem log_alternate_epoch log_alternate_epoch_clock_id \
-log_issue_time log_prio log_window_value max_open_zones merge_blktrace_file merge_blktrace_iters \
-merge_blktrace_scalars num_range opendir percentage_sequential pre_read profile read_beyond_wp \
-read_iolog read_iolog_chunked recover_zbd_write_error replay_align replay_no_stall \
-replay_redirect replay_scale replay_skip replay_time_scale spr_cs spr_num_regions spr_op \
-sprandom ss_interval steadystate_check_interval thinkcycles trim_backlog trim_backlog_batch \
-trim_percentage trim_verify_zero uid unique_filename unit_base unlink_each_loop verify \
-verify_async verify_async_cpus verify_backlog verify_backlog_batch verify_dump verify_fatal \
-verify_header_seed verify_interval verify_offset verify_only verify_pattern \
-verify_pattern_interval verify_state_load verify_state_save verify_write_sequence write_barrier \
-write_iolog zone_reset_frequency zone_reset_threshold zonecapacity comm data_placement \
-end_syncfs ramp_size rwmixcycle verifysort verifysort_nr write_zone_remainder";
+dedupe_working_set_percentage dp_scheme error_dump exec_postrun exec_prerun fdp fdp_pli \
+fdp_pli_select fileoffset fill_device fill_fs flow_watermark gid ignore_error ignore_zone_limits \
+ioscheduler ioscheduler_switch job_max_open_zones job_start_clock_id lockfile lockmem \
+log_alternate_epoch log_alternate_epoch_clock_id log_issue_time log_prio log_window_value \
+max_open_zones merge_blktrace_file merge_blktrace_iters merge_blktrace_scalars num_range opendir \
+percentage_sequential pre_read profile read_beyond_wp recover_zbd_write_error spr_cs \
+spr_num_regions spr_op sprandom ss_interval steadystate_check_interval thinkcycles trim_backlog \
+trim_backlog_batch trim_percentage trim_verify_zero uid unique_filename unit_base \
+unlink_each_loop verify_header_seed verify_pattern_interval verify_state_load \
+verify_write_sequence write_barrier write_iolog zone_reset_frequency zone_reset_threshold \
+zonecapacity comm data_placement end_syncfs ramp_size rwmixcycle write_zone_remainder";
 
 /// Options that belong to one engine of fio or another.
 const ENGINE: &str = "\
@@ -113,13 +109,13 @@ mod tests {
         all.sort_unstable();
         all.dedup();
         assert_eq!(all.len(), count);
-        assert!(is_known("verify") && is_known("http_host") && !is_known("iodpeth"));
+        assert!(is_known("verify_state_load") && is_known("http_host") && !is_known("iodpeth"));
     }
 
     #[test]
     fn reasons_are_of_names_that_are_not_built() {
         assert!(REASONS.iter().all(|(name, _)| is_known(name) && why(name).is_some()));
-        assert_eq!(why("verify"), None);
+        assert_eq!(why("verify_state_load"), None);
     }
 
     #[test]

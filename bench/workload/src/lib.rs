@@ -35,6 +35,7 @@ mod shuffle;
 mod sizes;
 mod steady;
 mod think;
+mod trace;
 mod value;
 
 pub use address::{AddressPlan, Addresses, Direction, Strides};
@@ -47,8 +48,8 @@ pub use fast::FastRng;
 pub use filling::{Base, Filling, FillingPlan};
 pub use floor::{Floor, FloorPlan, TooSlow};
 pub use job::{
-    Allocate, ArrivalProcess, Engine, ExitPlan, ExitScope, Extent, Files, FlowPlan, Job, Pattern,
-    QueuePlan, Sequencer, StartPlan, SyncPlan, ZonePlan,
+    Allocate, ArrivalProcess, CheckPlan, Engine, ExitPlan, ExitScope, Extent, Files, FlowPlan, Job,
+    Pattern, QueuePlan, Sequencer, StartPlan, SyncPlan, ZonePlan,
 };
 pub use law::{Law, ZoneShare};
 pub use option::{Kind, Misread, OptionRow, Reader, Word, find as find_option, options};
@@ -61,3 +62,6 @@ pub use shuffle::Shuffle;
 pub use sizes::{SizeLaw, SizeShare};
 pub use steady::{Measure, Steady, SteadyPlan};
 pub use think::{Gate, Think, ThinkPlan};
+pub use trace::{
+    Act, FileSurvey, ReplayPlan, Skip, Step, Trace, TraceCause, TraceError, TraceSurvey,
+};

@@ -20,6 +20,22 @@ pub(crate) fn directions(text: &str) -> Option<Vec<&str>> {
     (parts.len() <= 3).then_some(parts)
 }
 
+/// Paths joined by `:`, where `\\:` is a colon of a path.
+pub(crate) fn paths(text: &str) -> Vec<String> {
+    let mut paths = vec![String::new()];
+    let mut letters = text.chars().peekable();
+    while let Some(letter) = letters.next() {
+        let last = paths.last_mut().expect("there is one from the start");
+        match letter {
+            '\\' if letters.peek() == Some(&':') => last.extend(letters.next()),
+            ':' => paths.push(String::new()),
+            letter => last.push(letter),
+        }
+    }
+    paths.retain(|path| !path.is_empty());
+    paths
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -38,5 +54,10 @@ mod tests {
             assert_eq!(directions(text).as_deref(), Some(parts), "{text}");
         }
         assert_eq!(directions("1,2,3,4"), None);
+    }
+
+    #[test]
+    fn a_colon_of_a_path_is_escaped() {
+        assert_eq!(paths("a:b\\:c::d"), ["a", "b:c", "d"]);
     }
 }

@@ -4,12 +4,14 @@
 //! with a recorded note that it has no effect, or is refused by name. Adding one is adding a row.
 
 mod buffers;
+mod check;
 mod engine;
 mod files;
 mod job;
 mod machine;
 mod pattern;
 mod rate;
+mod replay;
 mod results;
 
 use isotherm_seam::Nanos;
@@ -89,6 +91,8 @@ const THEMES: &[&[OptionRow]] = &[
     engine::ROWS,
     rate::ROWS,
     buffers::ROWS,
+    check::ROWS,
+    replay::ROWS,
     results::ROWS,
     machine::ROWS,
 ];
@@ -195,7 +199,7 @@ mod tests {
         for (wrong, right) in cases {
             assert_eq!(near(wrong).map(|(name, _)| name), Some(right));
         }
-        assert_eq!(near("verfiy"), Some(("verify", false)));
+        assert_eq!(near("verfiy"), Some(("verify", true)));
         assert_eq!(near("frobnicate"), None);
     }
 }

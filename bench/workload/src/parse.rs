@@ -78,7 +78,7 @@ impl Parsed {
                 for setting in &section.settings {
                     // Read once for its errors and notes, whether or not a job follows.
                     self.apply(&mut sample, setting)?;
-                    self.global.push(as_written(setting));
+                    self.global.extend(as_written(setting));
                     global.push(setting.clone());
                 }
                 continue;
@@ -92,7 +92,7 @@ impl Parsed {
             }
             for setting in &section.settings {
                 self.apply(&mut job, setting)?;
-                job.given.push(as_written(setting));
+                job.given.extend(as_written(setting));
             }
             finish(&mut job, section)?;
             self.jobs.push(job);
@@ -204,9 +204,10 @@ fn finish(job: &mut Job, section: &Section) -> Result<(), ParseError> {
     Ok(())
 }
 
-fn as_written(setting: &Setting) -> (String, String) {
-    let value = setting.value.as_deref().map_or("1", str::trim);
-    (setting.name.clone(), value.to_owned())
+/// As fio's results repeat it: by the option's own name, and only if it has a value.
+fn as_written(setting: &Setting) -> Option<(String, String)> {
+    let name = option::find(&setting.name).map_or(setting.name.as_str(), |row| row.name);
+    Some((name.to_owned(), setting.value.as_deref()?.trim().to_owned()))
 }
 
 #[cfg(test)]
@@ -301,7 +302,10 @@ mod tests {
         let cases = [
             ("[a]\niodpeth=3\n", "a.fio:2: unknown option \"iodpeth\": did you mean iodepth?"),
             ("[a]\nxyzzy=3\n", "a.fio:2: unknown option \"xyzzy\""),
-            ("[a]\nverify=md5\n", "a.fio:2: the option \"verify\" of fio is not supported"),
+            (
+                "[a]\nverify_state_load=1\n",
+                "a.fio:2: the option \"verify_state_load\" of fio is not supported",
+            ),
             (
                 "[a]\n\nbs=4x\n",
                 "a.fio:3: bs=4x is not understood: a size such as 4096, 4k or 1m is expected",
@@ -312,10 +316,7 @@ mod tests {
             ),
             ("[a]\nruntime=0\ntime_based=1\n", "a.fio:3: time_based needs a runtime"),
             ("[global]\nbs=4k\n", "a.fio: there is no job in it"),
-            (
-                "[a]\nverfiy=1\n",
-                "a.fio:2: unknown option \"verfiy\": did you mean verify? (an option of fio that is not supported)",
-            ),
+            ("[a]\nverfiy=1\n", "a.fio:2: unknown option \"verfiy\": did you mean verify?"),
             (
                 "[a]\nbs= 4k\n",
                 "a.fio:2: after the blank, fio drops the unit of bs= 4k: write bs=4k",

@@ -26,6 +26,7 @@ const fn island(name: &'static str, floor: u32) -> Room {
 
 const HOUSE: &[Room] = &[
     island("seam", 0),
+    room("verify", 0),
     island("erasure", 1),
     room("reactor", 1),
     island("block", 1),
@@ -33,7 +34,6 @@ const HOUSE: &[Room] = &[
     island("host", 1),
     room("sim", 1),
     room("workload", 1),
-    room("verify", 1),
     room("store", 2),
     room("heat", 2),
     room("load", 5),

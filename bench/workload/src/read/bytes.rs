@@ -4,6 +4,8 @@
 //! written, and decimal numbers, the least byte first: a negative one has four, another as many
 //! as it needs.
 
+use isotherm_verify::Pattern;
+
 use crate::option::Misread;
 
 /// The longest pattern, as in fio.
@@ -17,6 +19,26 @@ pub(crate) fn pattern(text: &str) -> Result<Vec<u8>, Misread> {
         rest = item(rest, &mut bytes)?;
     }
     if bytes.is_empty() || bytes.len() > PATTERN_MAX { Err(Misread::Nonsense) } else { Ok(bytes) }
+}
+
+/// A pattern in which `%o` is the place of the block: eight bytes.
+pub(crate) fn placed_pattern(text: &str) -> Result<Pattern, Misread> {
+    let (mut bytes, mut places) = (Vec::new(), Vec::new());
+    let mut rest = text;
+    while !rest.is_empty() {
+        rest = match rest.strip_prefix("%o") {
+            Some(after) => {
+                places.push(bytes.len());
+                bytes.extend([0; 8]);
+                after
+            }
+            None => item(rest, &mut bytes)?,
+        };
+    }
+    if bytes.is_empty() || bytes.len() > PATTERN_MAX {
+        return Err(Misread::Nonsense);
+    }
+    Ok(Pattern::new(bytes, places))
 }
 
 /// Adds one item and returns what follows it.
@@ -82,6 +104,8 @@ mod tests {
         for bad in ["abcd", "\"abc", "0x", "4294967295", "", "\"\"", "1.5", "-"] {
             assert_eq!(pattern(bad), Err(Misread::Nonsense), "{bad}");
         }
+        let placed = placed_pattern("\"ab\"%o0xff").unwrap();
+        assert_eq!(placed, Pattern::new(b"ab\0\0\0\0\0\0\0\0\xff".to_vec(), vec![2]));
         assert_eq!(pattern("'file'"), Err(Misread::NotBuilt));
         assert_eq!(pattern("%o"), Err(Misread::NotBuilt));
         assert_eq!(pattern(&format!("\"{}\"", "x".repeat(600))), Err(Misread::Nonsense));
