@@ -77,29 +77,67 @@ pub(crate) struct Onlookers<'a> {
 /// A lane that is not at its end. The table of them is short, so that a core with hundreds of
 /// modelled disks looks at those only whose time has come.
 struct Running {
+    /// It has not started: it waits for its time, or for another job.
+    waits: bool,
     /// A turn before is of no use.
     rests_until: Mono,
     lane: Box<Lane>,
 }
 
+impl Running {
+    /// Starts the lane if it is time; `run_began` is when its run did.
+    fn start(&mut self, now: Mono, run_began: Mono) {
+        let standing = &self.lane.standing;
+        let after = standing.after.iter().all(|&job| standing.company.live(job) == 0);
+        if after && now >= run_began + standing.delay {
+            self.waits = false;
+            self.lane.start(now);
+        }
+    }
+
+    /// Ends it, whether or not it has started.
+    fn halt(&mut self, now: Mono) {
+        if self.waits {
+            self.waits = false;
+            self.lane.start(now);
+        }
+        self.lane.stop(now);
+        self.rests_until = Mono::ZERO;
+    }
+
+    /// When it is next to be asked whether it may start.
+    fn start_due(&self, now: Mono, run_began: Mono) -> Due {
+        let at = run_began + self.lane.standing.delay;
+        // For other jobs it is asked at each tick.
+        if at > now { Due::At(at) } else { Due::At(now + TICK) }
+    }
+}
+
 /// Drives `lanes` to their end and returns them with their books closed, in the order in which
-/// they ended, and what happened when, by job.
+/// they ended, and what happened when, by job. The run began `earlier` than now.
 pub(crate) fn drive<C: Clock, P: Park>(
     lanes: Vec<Lane>,
     clock: &C,
     park: &mut P,
     onlookers: &Onlookers<'_>,
+    earlier: Nanos,
 ) -> (Vec<Lane>, Timelines) {
     assert!(!lanes.is_empty(), "a core without lanes has nothing to drive");
     let mut ended: Vec<Lane> = Vec::with_capacity(lanes.len());
     let depth_max = lanes.iter().map(Lane::depth).max().unwrap_or(0);
     let mut done: Vec<Completion> = Vec::with_capacity(depth_max as usize);
     let mut timelines: Timelines =
-        lanes.iter().map(|lane| (lane.job, Timeline::new(Direction::ALL.len()))).collect();
-    let boxed = |lane| Running { rests_until: Mono::ZERO, lane: Box::new(lane) };
+        lanes.iter().map(|lane| (lane.standing.job, Timeline::new(Direction::ALL.len()))).collect();
+    let boxed = |lane| Running { waits: true, rests_until: Mono::ZERO, lane: Box::new(lane) };
     let mut running: Vec<Running> = lanes.into_iter().map(boxed).collect();
     let mut now = clock.mono();
-    running.iter_mut().for_each(|on| on.lane.start(now));
+    // What is left of a delay counts from here.
+    for on in &mut running {
+        let standing = &mut on.lane.standing;
+        standing.delay = Nanos(standing.delay.0.saturating_sub(earlier.0));
+    }
+    let run_began = now;
+    running.iter_mut().for_each(|on| on.start(now, run_began));
     let mut next_tick = now + TICK;
     let mut turns = 0u32;
     loop {
@@ -107,7 +145,12 @@ pub(crate) fn drive<C: Clock, P: Park>(
         let mut latest = Due::Now;
         let mut reaped = 0;
         for on in &mut running {
-            let next = if on.rests_until > now {
+            if on.waits {
+                on.start(now, run_began);
+            }
+            let next = if on.waits {
+                on.start_due(now, run_began)
+            } else if on.rests_until > now {
                 Due::At(on.rests_until)
             } else {
                 reaped += on.lane.turn(clock, &mut now, &mut done);
@@ -149,12 +192,20 @@ pub(crate) fn drive<C: Clock, P: Park>(
             next_tick = now + TICK;
             if onlookers.stop.load(Ordering::Relaxed) {
                 for on in &mut running {
-                    on.lane.stop(now);
-                    on.rests_until = Mono::ZERO;
+                    on.halt(now);
                 }
             }
             for on in &mut running {
+                if on.waits {
+                    if on.lane.is_called_off() {
+                        on.halt(now);
+                    }
+                    continue;
+                }
                 on.lane.ramp(now);
+                if on.lane.tick(now) {
+                    on.rests_until = Mono::ZERO;
+                }
                 on.lane.sample(now, timeline_of(&mut timelines, &on.lane), false);
             }
             let wanted = onlookers.progress.wanted.load(Ordering::Relaxed);
@@ -171,7 +222,7 @@ pub(crate) fn drive<C: Clock, P: Park>(
 }
 
 fn timeline_of<'a>(timelines: &'a mut Timelines, lane: &Lane) -> &'a mut Timeline {
-    timelines.get_mut(&lane.job).expect("there is one for each job of these lanes")
+    timelines.get_mut(&lane.standing.job).expect("there is one for each job of these lanes")
 }
 
 impl Onlookers<'_> {

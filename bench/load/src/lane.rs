@@ -5,74 +5,30 @@
 //! completion time of one may serve as the start of the one that takes its place, for they are
 //! the same instant. No two writes of a lane overlap in flight. Nothing is allocated per
 //! request, and a request's buffer goes on to the next one. After a failure no new request is
-//! sent, and what is in flight is waited for.
+//! sent, unless the job says to go on, and what is in flight is waited for.
 
-use isotherm_seam::{
-    BlockDevice, BlockSize, Clock, Completion, Due, IoBuf, IoError, Lba, Mono, Nanos, Op, Persist,
-    Request, Tag,
-};
-use isotherm_workload::{
-    Addresses, ArrivalProcess, Arrivals, Content, Direction, FastRng, Results,
-};
+mod disk;
+mod flush;
+mod next;
+mod order;
+mod rules;
+mod sight;
 
-use crate::drive::DiskSight;
+use isotherm_seam::{Clock, Completion, Due, IoBuf, IoError, Lba, Mono, Nanos, Op, Request, Tag};
+use isotherm_workload::{Arrivals, Direction, FastRng, Filling, Service, ServicePlan};
+
+use crate::failure::Trouble;
 use crate::meter::Meter;
 use crate::tally::Moments;
-use crate::timeline::Timeline;
 use crate::{Depths, Failure, Tally};
+use disk::{NOT_WRITING, Next};
+use flush::Flushes;
+use rules::{Rules, Verdict};
+
+pub(crate) use disk::LaneDisk;
+pub(crate) use order::{LaneOrder, Rate, RuleOrder, Standing};
 
 const MIX: isotherm_seam::Domain = isotherm_seam::Domain::new("load.mix");
-
-/// What a lane is to do, with everything resolved against its devices.
-#[derive(Clone, Debug)]
-pub(crate) struct LaneOrder {
-    /// Length of each request, in bytes.
-    pub(crate) io_bytes: u32,
-    /// Requests in flight.
-    pub(crate) depth: u32,
-    /// Share of reads, in percent: 0 writes only, 100 reads only.
-    pub(crate) read_percent: u32,
-    /// Arrivals per second by direction: an open loop if any.
-    pub(crate) rate_iops: [Option<u64>; 2],
-    pub(crate) process: ArrivalProcess,
-    /// What each write is filled with, if not what its buffer held from the start.
-    pub(crate) refill: Option<Content>,
-    /// Requests to send at most.
-    pub(crate) ios: u64,
-    /// Stop so long after measuring began.
-    pub(crate) runtime: Option<Nanos>,
-    /// Measure only after so long.
-    pub(crate) ramp: Nanos,
-    pub(crate) seed: u64,
-    /// What is told of it.
-    pub(crate) results: Results,
-}
-
-/// One disk of a lane.
-pub(crate) struct LaneDisk {
-    pub(crate) device: Box<dyn BlockDevice>,
-    /// What this lane could not have of it, one sentence each.
-    pub(crate) notes: Vec<String>,
-    addresses: Addresses,
-    block: BlockSize,
-    pub(crate) tallies: [Tally; 2],
-    /// By slot, the first block of a write in flight; `NOT_WRITING` otherwise. Empty where the
-    /// lane never writes.
-    writing: Box<[u64]>,
-    /// Decided and not yet sent: it overlaps a write in flight, or the device was full.
-    held: Option<Next>,
-}
-
-const NOT_WRITING: u64 = u64::MAX;
-
-/// The next request.
-#[derive(Clone, Copy, Debug)]
-struct Next {
-    direction: Direction,
-    lba: Lba,
-    /// When it was to be sent; for a closed loop, when it is.
-    intended: Mono,
-}
 
 #[derive(Clone, Copy)]
 struct Slot {
@@ -81,17 +37,16 @@ struct Slot {
     /// When its device had it: the start, where that is not timed.
     issued: Mono,
     lba: Lba,
+    bytes: u32,
     direction: Direction,
+    /// It is no transfer.
+    flush: bool,
 }
 
 /// A running copy of a job.
 pub(crate) struct Lane {
-    /// Which seat of its core it came from.
-    pub(crate) seat: usize,
-    /// The job of that seat, and where the seat stands among all.
-    pub(crate) job: usize,
-    rank: u64,
-    order: LaneOrder,
+    pub(crate) standing: Standing,
+    pub(crate) order: LaneOrder,
     pub(crate) disks: Vec<LaneDisk>,
     slots: Box<[Slot]>,
     /// Slots without a request, each with its buffer.
@@ -101,15 +56,31 @@ pub(crate) struct Lane {
     read_below: u64,
     arrivals: [Option<Arrivals>; 2],
     next_disk: usize,
+    /// How its files take turns, where that is not one request each.
+    service: Option<Service>,
+    /// The file that holds a request back, of files that take such turns.
+    held_on: Option<usize>,
+    /// Fills each write, where that is not done once.
+    filling: Option<Box<Filling>>,
+    flushes: Option<Box<Flushes>>,
+    rules: Option<Box<Rules>>,
+    /// Until when the rules forbid to send.
+    shut: Option<Due>,
+    back: Option<Box<Back>>,
+    /// The one length of all its requests, in bytes.
+    fixed: Option<u64>,
     /// No kernel underneath: nothing happens before it is due.
     modelled: bool,
-    /// One disk, a closed loop, nothing written, nothing timed or logged beside it.
+    /// One disk, a closed loop, nothing written, one length, no rules, nothing timed or logged
+    /// beside it.
     plain: bool,
     /// The handing over of a request to its device is timed apart.
     timed: bool,
     inflight: u32,
     /// Requests not yet drawn.
     left: u64,
+    /// Bytes not yet drawn, where requests differ in length.
+    bytes_left: u64,
     stop_at: Mono,
     measure_from: Option<Mono>,
     started: Mono,
@@ -117,52 +88,36 @@ pub(crate) struct Lane {
     pub(crate) meter: Meter,
     pub(crate) depths: Depths,
     pub(crate) failure: Option<Failure>,
+    /// The depth that keeps the latency that was asked for.
+    pub(crate) found_depth: Option<u32>,
 }
 
-impl LaneDisk {
-    pub(crate) fn new(
-        device: Box<dyn BlockDevice>,
-        addresses: Addresses,
-        order: &LaneOrder,
-    ) -> LaneDisk {
-        let writes = order.read_percent < 100;
-        LaneDisk {
-            block: device.geometry().logical,
-            device,
-            notes: Vec::new(),
-            addresses,
-            tallies: order.rate_iops.map(|rate| Tally::new(rate.is_some(), false)),
-            writing: vec![NOT_WRITING; if writes { order.depth as usize } else { 0 }].into(),
-            held: None,
-        }
-    }
-
-    /// Whether a write of `blocks` blocks from `lba` on would overlap one in flight.
-    #[inline]
-    fn overlaps(&self, lba: Lba, blocks: u64) -> bool {
-        // NOT_WRITING is farther from every block of a device than any request is long.
-        self.writing.iter().any(|&other| other.abs_diff(lba.0) < blocks)
-    }
+/// Completions that wait until they are enough.
+struct Back {
+    min: usize,
+    max: usize,
+    waiting: Vec<(usize, Completion)>,
 }
 
 impl Lane {
-    /// A lane at rest. `bufs` are as many as the depth, of the length of a request, and filled
-    /// with what is to be written.
+    /// A lane at rest. `bufs` are as many as the depth, of the length of the longest request, and
+    /// filled with what is to be written.
     pub(crate) fn new(
-        seat: usize,
-        (job, rank): (usize, u64),
+        standing: Standing,
         order: LaneOrder,
         disks: Vec<LaneDisk>,
         bufs: Vec<IoBuf>,
     ) -> Lane {
         assert!(!disks.is_empty() && bufs.len() == order.depth as usize && order.depth > 0);
-        assert!(bufs.iter().all(|buf| buf.len() == order.io_bytes as usize));
+        assert!(bufs.iter().all(|buf| buf.len() == order.io_bytes() as usize));
         let slot = Slot {
             start: Mono::ZERO,
             intended: Mono::ZERO,
             issued: Mono::ZERO,
             lba: Lba(0),
+            bytes: order.io_bytes(),
             direction: Direction::Read,
+            flush: false,
         };
         // The lowest slot is taken first.
         let idle = bufs.into_iter().enumerate().rev().map(|(i, buf)| (i as u32, buf)).collect();
@@ -171,23 +126,47 @@ impl Lane {
         // Reading the clock once more is nothing beside a kernel, and much beside `null`.
         let timed = results.slat.told && (!modelled || results.slat.percentiles)
             || results.logs.latency.is_some();
-        let closed = disks.len() == 1 && order.read_percent == 100 && order.rate_iops[0].is_none();
+        let closed = disks.len() == 1 && order.read_percent == 100 && order.rates[0].is_none();
+        let queue = &order.queue;
+        let rules =
+            Rules::new(&order.rules, (queue.batch, queue.low), order.depth, &standing.company);
+        let batches = queue.complete_min > 1 || queue.complete_max.is_some();
+        let back = batches.then(|| Back {
+            min: queue.complete_min.max(1) as usize,
+            max: queue.complete_max.map_or(usize::MAX, |max| max.max(queue.complete_min) as usize),
+            waiting: Vec::with_capacity(order.depth as usize),
+        });
+        let turns = disks.len() > 1 && order.service != ServicePlan::default();
+        let at_end = order.flush_at_end && order.writes();
+        let every = order.flush_every.filter(|_| order.writes());
+        let fixed = order.fixed();
         Lane {
-            seat,
-            job,
-            rank,
-            plain: closed && !timed && !results.logs.any(),
+            plain: closed
+                && !timed
+                && !results.logs.any()
+                && fixed.is_some()
+                && rules.is_none()
+                && back.is_none(),
             timed,
             modelled,
-            disks,
             slots: vec![slot; order.depth as usize].into(),
             idle,
             rng: FastRng::new(order.seed, MIX, 0),
             read_below: u64::MAX / 100 * u64::from(order.read_percent),
             arrivals: [None, None],
             next_disk: 0,
+            service: turns.then(|| Service::new(&order.service, disks.len(), order.seed)),
+            held_on: None,
+            filling: (order.writes() && order.filling.refills())
+                .then(|| Box::new(Filling::new(&order.filling, order.seed))),
+            flushes: Flushes::new(every, at_end, order.depth).map(Box::new),
+            rules: rules.map(Box::new),
+            shut: None,
+            back: back.map(Box::new),
+            fixed,
             inflight: 0,
             left: order.ios,
+            bytes_left: order.bytes,
             stop_at: Mono(u64::MAX),
             measure_from: None,
             started: Mono::ZERO,
@@ -195,6 +174,9 @@ impl Lane {
             meter: Meter::new(&order.results),
             depths: Depths::default(),
             failure: None,
+            found_depth: None,
+            disks,
+            standing,
             order,
         }
     }
@@ -202,14 +184,20 @@ impl Lane {
     /// Starts the clock of this lane; the first requests go out at the next turn.
     pub(crate) fn start(&mut self, now: Mono) {
         for direction in Direction::ALL {
-            let rate = self.order.rate_iops[direction.index()];
             let seed = self.order.seed ^ direction.index() as u64;
+            let rate = self.order.rates[direction.index()].map(|rate| match rate {
+                Rate::Requests(rate) | Rate::Bytes(rate) => rate as f64,
+            });
             self.arrivals[direction.index()] =
-                rate.map(|rate| Arrivals::new(now, rate as f64, self.order.process, seed));
+                rate.map(|rate| Arrivals::new(now, rate, self.order.process, seed));
         }
         self.begin_measuring(now);
         if let Some(book) = &mut self.meter.book {
             book.begin(now);
+        }
+        if let Some(rules) = &mut self.rules {
+            rules.start(now);
+            rules.join();
         }
         if self.order.ramp > Nanos::ZERO {
             self.measure_from = Some(now + self.order.ramp);
@@ -225,7 +213,7 @@ impl Lane {
         self.depths = Depths::default();
         let timed = self.timed;
         for disk in &mut self.disks {
-            disk.tallies = self.order.rate_iops.map(|rate| Tally::new(rate.is_some(), timed));
+            disk.tallies = self.order.rates.map(|rate| Tally::new(rate.is_some(), timed));
         }
         if let Some(runtime) = self.order.runtime {
             self.stop_at = now + runtime;
@@ -246,22 +234,30 @@ impl Lane {
         if let Some(book) = &mut self.meter.book {
             book.prepare(self.slots.len());
         }
-        for disk in 0..self.disks.len() {
-            let count = self.disks[disk].device.poll(*now, done);
-            if count > 0 {
-                reaped += count;
-                self.depths.reaped(count);
-                // In place: a completion is moved by no more than its buffer, straight into
-                // the next request. Each copy of it would wait for the stores of the one before.
-                for completion in done.iter_mut() {
-                    *now = clock.mono();
-                    if self.plain {
-                        self.complete_plain(clock, completion, *now);
-                    } else {
-                        self.complete(clock, disk, completion, *now);
+        if let Some(rules) = &mut self.rules {
+            rules.turn();
+        }
+        if self.back.is_some() {
+            reaped = self.reap_enough(clock, now, done);
+        } else {
+            for disk in 0..self.disks.len() {
+                let count = self.disks[disk].device.poll(*now, done);
+                if count > 0 {
+                    reaped += count;
+                    self.depths.reaped(count);
+                    // In place: a completion is moved by no more than its buffer, straight into
+                    // the next request. Each copy of it would wait for the stores of the one
+                    // before.
+                    for completion in done.iter_mut() {
+                        *now = clock.mono();
+                        if self.plain {
+                            self.complete_plain(clock, completion, *now);
+                        } else {
+                            self.complete(clock, disk, completion, *now);
+                        }
                     }
+                    done.clear();
                 }
-                done.clear();
             }
         }
         let mut sent = (reaped + resting) - self.idle.len();
@@ -269,6 +265,31 @@ impl Lane {
             sent += self.fill(clock, now);
         }
         self.depths.sent(sent);
+        reaped
+    }
+
+    /// Reaps once there are as many completions as are wanted at a time.
+    fn reap_enough<C: Clock>(
+        &mut self,
+        clock: &C,
+        now: &mut Mono,
+        done: &mut Vec<Completion>,
+    ) -> usize {
+        let mut back = self.back.take().expect("looked at by the caller");
+        for (number, disk) in self.disks.iter_mut().enumerate() {
+            disk.device.poll(*now, done);
+            back.waiting.extend(done.drain(..).map(|completion| (number, completion)));
+        }
+        let mut reaped = 0;
+        if back.is_enough(self.inflight) {
+            reaped = back.waiting.len().min(back.max);
+            self.depths.reaped(reaped);
+            for (disk, mut completion) in back.waiting.drain(..reaped) {
+                *now = clock.mono();
+                self.complete(clock, disk, &mut completion, *now);
+            }
+        }
+        self.back = Some(back);
         reaped
     }
 
@@ -290,7 +311,8 @@ impl Lane {
         self.left -= 1;
         let request = Request { tag: completion.tag, op: Op::Read { lba, buf } };
         if let Err(refused) = on.device.submit(now, request) {
-            on.held = Some(Next { direction: Direction::Read, lba, intended: now });
+            let (direction, bytes) = (Direction::Read, slot.bytes);
+            on.held = Some(Next { direction, lba, bytes, intended: now });
             self.inflight -= 1;
             self.idle.push((index, refused.op.into_buf().expect("unchanged")));
             return;
@@ -315,16 +337,25 @@ impl Lane {
             *writing = NOT_WRITING;
         }
         match completion.result {
+            _ if slot.flush => self.complete_flush(disk, completion, now),
             Ok(()) => {
-                let Slot { intended, start, issued, lba, direction } = *slot;
+                let Slot { intended, start, issued, lba, bytes, direction, .. } = *slot;
                 let at = Moments { intended, start, issued, done: now };
-                on.tallies[direction.index()].record(&at);
+                let tally = &mut on.tallies[direction.index()];
+                tally.record(&at);
+                let bytes = u64::from(bytes);
+                if self.fixed.is_none() {
+                    tally.bytes += bytes;
+                }
                 if let Some(book) = &mut self.meter.book {
-                    let bytes = u64::from(self.order.io_bytes);
                     book.note(&at, direction, on.block.byte_offset(lba), bytes);
                 }
+                if let Some(rules) = &mut self.rules {
+                    let verdict = rules.completed(now, direction, bytes, now.since(start));
+                    self.obey(verdict, disk, lba, now);
+                }
             }
-            Err(error) => self.fail(disk, index, error, now),
+            Err(error) => self.request_failed(disk, index, error, now),
         }
         if !self.send_next(clock, index, &mut completion.buf, now) {
             let buf = completion.buf.take().expect("a read or a write brings its buffer back");
@@ -344,6 +375,9 @@ impl Lane {
             }
             sent += 1;
         }
+        if self.left == 0 && self.inflight == 0 && self.is_drained() {
+            sent += self.send_end(*now);
+        }
         sent
     }
 
@@ -357,20 +391,27 @@ impl Lane {
         buf: &mut Option<IoBuf>,
         now: Mono,
     ) -> bool {
+        if self.flushes.as_ref().is_some_and(|flushes| flushes.is_due()) && self.left > 0 {
+            return self.send_flush(index, buf, now);
+        }
         let Some((disk, next)) = self.next(now) else { return false };
         let on = &mut self.disks[disk];
-        let Next { direction, lba, intended } = next;
-        self.slots[index as usize] = Slot { start: now, intended, issued: now, lba, direction };
-        let bring = "a read or a write brings its buffer back";
+        let Next { direction, lba, bytes, intended } = next;
+        self.slots[index as usize] =
+            Slot { start: now, intended, issued: now, lba, bytes, direction, flush: false };
+        let mut buffer = buf.take().expect("a read or a write brings its buffer back");
+        if self.fixed.is_none() {
+            buffer.set_len(bytes as usize);
+        }
         let op = match direction {
-            Direction::Read => Op::Read { lba, buf: buf.take().expect(bring) },
+            Direction::Read => Op::Read { lba, buf: buffer },
             Direction::Write => {
-                on.writing[index as usize] = lba.0;
-                let mut buf = buf.take().expect(bring);
-                if let Some(content) = &self.order.refill {
-                    content.fill(on.block, lba, &mut buf);
+                let end = lba.0 + (u64::from(bytes) >> on.block.shift());
+                on.writing[index as usize] = (lba.0, end);
+                if let Some(filling) = &mut self.filling {
+                    filling.fill(on.block, lba, &mut buffer);
                 }
-                Op::Write { lba, buf, persist: Persist::Flush }
+                Op::Write { lba, buf: buffer, persist: self.order.persist }
             }
         };
         let Err(refused) = on.device.submit(now, Request { tag: Tag(u64::from(index)), op }) else {
@@ -379,6 +420,14 @@ impl Lane {
             }
             self.inflight += 1;
             self.depths.level(self.inflight);
+            if let Some(rules) = &mut self.rules {
+                rules.sent(self.inflight);
+            }
+            if direction == Direction::Write
+                && let Some(flushes) = &mut self.flushes
+            {
+                flushes.wrote(disk);
+            }
             return true;
         };
         *buf = refused.op.into_buf();
@@ -386,100 +435,79 @@ impl Lane {
             *writing = NOT_WRITING;
         }
         on.held = Some(next);
+        if self.service.is_some() {
+            self.held_on = Some(disk);
+        }
         false
     }
 
-    /// What to send now, and to which disk; that disk holds nothing back.
-    #[inline(always)]
-    fn next(&mut self, now: Mono) -> Option<(usize, Next)> {
-        if now >= self.stop_at {
-            self.stop(self.stop_at);
-            return None;
-        }
-        if self.disks.len() == 1 {
-            return self.next_for(0, now).map(|next| (0, next));
-        }
-        // In turn; one that can take nothing now is passed over.
-        for _ in 0..self.disks.len() {
-            let disk = self.next_disk;
-            self.next_disk = if disk + 1 == self.disks.len() { 0 } else { disk + 1 };
-            if let Some(next) = self.next_for(disk, now) {
-                return Some((disk, next));
-            }
-        }
-        None
-    }
-
-    #[inline(always)]
-    fn next_for(&mut self, disk: usize, now: Mono) -> Option<Next> {
-        let next = match self.disks[disk].held.take() {
-            Some(held) => held,
-            None => {
-                if self.left == 0 {
-                    return None;
-                }
-                let (direction, intended) = self.due_direction(now)?;
-                self.left -= 1;
-                Next { direction, lba: self.disks[disk].addresses.next(direction), intended }
-            }
-        };
-        let on = &mut self.disks[disk];
-        let blocks = u64::from(self.order.io_bytes) >> on.block.shift();
-        if next.direction == Direction::Write && on.overlaps(next.lba, blocks) {
-            on.held = Some(next);
-            return None;
-        }
-        Some(next)
-    }
-
-    /// Which way the next request goes and when it was to be sent, if it is time.
-    #[inline(always)]
-    fn due_direction(&mut self, now: Mono) -> Option<(Direction, Mono)> {
-        match &mut self.arrivals {
-            [None, None] => Some((self.mix(), now)),
-            arrivals => {
-                let due = |direction: &Direction| {
-                    arrivals[direction.index()].as_ref().map(|a| (a.peek(), *direction))
-                };
-                let (at, direction) = Direction::ALL.iter().filter_map(due).min()?;
-                if at > now {
-                    return None;
-                }
-                arrivals[direction.index()].as_mut().expect("it was due").advance();
-                Some((direction, at))
-            }
-        }
-    }
-
-    #[inline(always)]
-    fn mix(&mut self) -> Direction {
-        match self.order.read_percent {
-            0 => Direction::Write,
-            100 => Direction::Read,
-            _ if self.rng.next_u64() < self.read_below => Direction::Read,
-            _ => Direction::Write,
-        }
-    }
-
     #[cold]
-    fn fail(&mut self, disk: usize, index: u32, error: IoError, now: Mono) {
+    fn request_failed(&mut self, disk: usize, index: u32, error: IoError, now: Mono) {
         let slot = self.slots[index as usize];
         let on = &mut self.disks[disk];
         on.tallies[slot.direction.index()].errors += 1;
-        // Where the device says which block it was, that one; else the first of the request.
+        // Where the device says which block it was, that one; else the first of the request. As in
+        // fio, an error of the medium may be passed over, and no other.
         let lba = match error {
             IoError::Media { lba } => lba,
             _ => slot.lba,
         };
-        if self.failure.is_none() {
-            self.failure = Some(Failure {
-                disk: on.device.info().name,
-                direction: slot.direction,
-                sector: on.block.byte_offset(lba) / 512,
-                error,
-            });
+        let passable = matches!(error, IoError::Media { .. });
+        if passable && self.rules.as_ref().is_some_and(|rules| rules.past_error(slot.direction)) {
+            return;
+        }
+        let failure = Failure {
+            disk: on.device.info().name,
+            direction: slot.direction,
+            sector: on.block.byte_offset(lba) / 512,
+            cause: Trouble::Request(error),
+        };
+        self.fail(now, failure);
+    }
+
+    /// Ends it as its rules say.
+    #[inline]
+    fn obey(&mut self, verdict: Verdict, disk: usize, lba: Lba, now: Mono) {
+        match verdict {
+            Verdict::GoOn => {}
+            Verdict::Done => self.stop(now),
+            Verdict::Failed(direction, cause) => {
+                let on = &self.disks[disk];
+                let sector = on.block.byte_offset(lba) / 512;
+                let disk = on.device.info().name;
+                self.fail(now, Failure { disk, direction, sector, cause });
+            }
+        }
+    }
+
+    #[cold]
+    fn fail(&mut self, now: Mono, failure: Failure) {
+        self.failure.get_or_insert(failure);
+        if let Some(flushes) = &mut self.flushes {
+            flushes.give_up();
         }
         self.stop(now);
+    }
+
+    /// Whether it is to end because of others.
+    pub(crate) fn is_called_off(&self) -> bool {
+        self.standing.company.is_over(self.standing.group)
+    }
+
+    /// Looks up at what is decided over time. Called every now and then. Tells whether it was
+    /// stopped.
+    pub(crate) fn tick(&mut self, now: Mono) -> bool {
+        let before = self.left;
+        if let Some(rules) = &mut self.rules
+            && self.left > 0
+        {
+            let verdict = rules.tick(now);
+            self.obey(verdict, 0, Lba(0), now);
+        }
+        if self.is_called_off() {
+            self.stop(now);
+        }
+        before > 0 && self.left == 0
     }
 
     /// Sends nothing any more. What is in flight is still waited for.
@@ -489,26 +517,44 @@ impl Lane {
             let Some(arrivals) = arrivals.take() else { continue };
             let open = &mut self.disks[0].tallies[direction].open_loop;
             let open = open.as_mut().expect("a direction with arrivals is counted as such");
-            open.unsent_ios += arrivals.count_before(now).min(self.left);
+            let worth = match self.order.rates[direction] {
+                Some(Rate::Bytes(_)) => self.order.sizes[direction].max(),
+                _ => 1,
+            };
+            open.unsent_ios += arrivals.count_before(now, worth).min(self.left);
         }
         self.left = 0;
         self.disks.iter_mut().for_each(|disk| disk.held = None);
+        self.held_on = None;
     }
 
-    /// Requests that it may have in flight.
-    pub(crate) fn depth(&self) -> u32 {
-        self.order.depth
+    /// Whether nothing waits to be sent.
+    fn is_drained(&self) -> bool {
+        self.left == 0 && self.disks.iter().all(|disk| disk.held.is_none())
     }
 
     /// Whether all is done that will be.
     pub(crate) fn is_done(&self) -> bool {
-        self.inflight == 0 && self.left == 0 && self.disks.iter().all(|disk| disk.held.is_none())
+        self.inflight == 0 && self.is_drained() && !self.owes_flush()
     }
 
     /// When the next turn can be of use.
     #[inline]
     pub(crate) fn due(&self) -> Due {
         let mut due = self.disks.iter().map(|disk| disk.device.due()).min().unwrap_or(Due::Idle);
+        if let Some(back) = &self.back
+            && back.is_enough(self.inflight)
+        {
+            return Due::Now;
+        }
+        if let Some(shut) = self.shut
+            && !self.idle.is_empty()
+            && !self.is_drained()
+        {
+            // A gate that waits for completions is asked again when there are none to come.
+            let shut = if shut == Due::Idle && self.inflight == 0 { Due::Now } else { shut };
+            return due.min(shut).min(Due::At(self.stop_at));
+        }
         if due == Due::Idle && !self.is_done() && self.arrivals.iter().all(Option::is_none) {
             // Held back by a device that has nothing in flight: try again.
             due = Due::Now;
@@ -529,70 +575,14 @@ impl Lane {
             _ => Mono::ZERO,
         }
     }
+}
 
-    /// Begins to measure when the ramp is over. Called every now and then.
-    pub(crate) fn ramp(&mut self, now: Mono) {
-        if self.measure_from.is_some_and(|from| now >= from) {
-            self.begin_measuring(now);
-        }
-    }
-
-    /// Takes samples for what is told over time, unless measuring has not begun.
-    pub(crate) fn sample(&mut self, now: Mono, timeline: &mut Timeline, end: bool) {
-        if self.measure_from.is_some() {
-            return;
-        }
-        for direction in Direction::ALL {
-            let so_far = (self.ios(direction), self.bytes(direction));
-            let tallies = self.disks.iter().map(|disk| &disk.tallies[direction.index()]);
-            let mut histograms = tallies.map(|tally| &tally.latencies.histogram);
-            self.meter.sample(now, direction, so_far, &mut histograms, timeline, end);
-        }
-    }
-
-    /// Requests completed without error since measuring began.
-    pub(crate) fn ios(&self, direction: Direction) -> u64 {
-        self.disks.iter().map(|disk| disk.tallies[direction.index()].ios()).sum()
-    }
-
-    /// How its disks do.
-    pub(crate) fn sights(&self) -> Vec<DiskSight> {
-        let sight = |(number, disk): (usize, &LaneDisk)| DiskSight {
-            name: disk.device.info().name,
-            order: (self.rank, number),
-            ios: disk.tallies.iter().map(Tally::ios).sum(),
-            errors: disk.tallies.iter().map(|tally| tally.errors).sum(),
-            p99_ns: self.meter.p99_ns(),
-        };
-        self.disks.iter().enumerate().map(sight).collect()
-    }
-
-    /// What those carried.
-    pub(crate) fn bytes(&self, direction: Direction) -> u64 {
-        self.ios(direction) * u64::from(self.order.io_bytes)
-    }
-
-    /// Adds up what is not counted per request. Called before results are taken.
-    pub(crate) fn settle(&mut self, now: Mono) {
-        self.ended = now;
-        let io_bytes = u64::from(self.order.io_bytes);
-        for tally in self.disks.iter_mut().flat_map(|disk| &mut disk.tallies) {
-            tally.bytes = tally.ios() * io_bytes;
-        }
-    }
-
-    /// Closes the books: the last request has completed.
-    pub(crate) fn end(&mut self, now: Mono, timeline: &mut Timeline) {
-        self.settle(now);
-        self.sample(now, timeline, true);
-        if let Some(book) = &mut self.meter.book {
-            book.end(now);
-        }
-    }
-
-    /// How long it was measured.
-    pub(crate) fn elapsed(&self) -> Nanos {
-        self.ended.since(self.started)
+impl Back {
+    /// Whether those that wait are to be taken, with so many in flight, themselves included.
+    #[inline]
+    fn is_enough(&self, inflight: u32) -> bool {
+        let waiting = self.waiting.len();
+        waiting > 0 && waiting >= self.min.min(inflight as usize)
     }
 }
 

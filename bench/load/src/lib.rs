@@ -15,16 +15,19 @@
 //! is reported, however the run ends, with the driver that ran and what could not be had.
 
 mod calendar;
+mod company;
 mod depths;
 mod drive;
 mod failure;
 mod histogram;
 mod lane;
+mod layout;
 mod logbook;
 mod meter;
 mod open;
 mod output;
 mod plan;
+mod region;
 mod report;
 mod run;
 mod series;
@@ -38,7 +41,7 @@ mod usage;
 
 pub use depths::Depths;
 pub use drive::DiskSight;
-pub use failure::Failure;
+pub use failure::{Failure, Trouble};
 pub use histogram::Histogram;
 pub use output::{FORMATS, Format, Style, failed_document, json_text};
 use report::per_second;

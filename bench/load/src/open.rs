@@ -4,8 +4,9 @@
 //! and every job fits the devices that it names; reading never opens for writing.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::{fs, io};
 
 use isotherm_block::{Leaf, OpenContext, Spec};
 use isotherm_host::ThreadPark;
@@ -14,10 +15,13 @@ use isotherm_seam::{
     Park, Persist, PoolClass, PoolLayout, Request, Tag, Unpark,
 };
 use isotherm_uring::{Ring, RingConfig};
-use isotherm_workload::{AddressPlan, Addresses, Content, Extent, Job};
+use isotherm_workload::{AddressPlan, Addresses, Content, Direction, Extent, Filling, Job};
+use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 
-use crate::lane::{Lane, LaneDisk, LaneOrder};
+use crate::company::SteadyKey;
+use crate::lane::{Lane, LaneDisk, LaneOrder, Rate, RuleOrder, Standing};
 use crate::plan::{Seat, is_device};
+use crate::region::{self, Region};
 use crate::setup::{SetupCause, SetupError};
 use crate::shared::Shared;
 
@@ -126,42 +130,58 @@ impl Drivers {
         &mut self,
         seat: &Seat,
         job: &Job,
-        index: usize,
+        standing: Standing,
+        steady: SteadyKey,
     ) -> Result<Lane, SetupError> {
         let mut devices = Vec::new();
-        for (number, spec) in seat.specs.iter().enumerate() {
-            let device = self.open_device(seat, job, spec, number as u64);
-            devices.push(device.map_err(|cause| SetupError::new(job, "filename", cause))?);
+        for index in 0..seat.specs.len() {
+            let behind = appended(job, &seat.specs[index]);
+            let device = self.open_device(seat, job, index, behind);
+            let device = device.map_err(|cause| SetupError::new(job, "filename", cause))?;
+            devices.push((device, behind));
         }
-        let mut order = order(job, seat.seed);
+        let mut order = order(job, seat.seed, steady);
         let mut disks = Vec::new();
-        let mut ios = 0u64;
-        for (spec, mut device) in seat.specs.iter().zip(devices) {
-            let geometry = device.geometry();
-            order.depth = order.depth.min(geometry.depth_max);
-            let plan = region(job, device.as_ref(), seat)?;
-            ios = ios.saturating_add(budget(job, plan.units()));
+        let mut bytes = 0u64;
+        for (_, (device, _)) in seat.specs.iter().zip(&devices) {
+            order.depth = order.depth.min(device.geometry().depth_max);
+        }
+        let fixed = order.fixed();
+        for (index, (mut device, behind)) in devices.into_iter().enumerate() {
+            let spec = &seat.specs[index];
+            let Region { plan, of_writes, bytes: own } =
+                region::region(job, device.as_ref(), seat, index, behind)?;
+            // What is left behind the last whole request is not asked for.
+            let whole = fixed.map_or(own, |bytes| own / bytes * bytes);
+            bytes = bytes.saturating_add(whole);
             if is_bare_memory(spec) && job.pattern.reads {
                 let filled = self.fill(device.as_mut(), &plan);
                 filled.map_err(|cause| SetupError::new(job, "filename", cause))?;
             }
-            let notes = shortfalls(job, spec, device.as_ref());
-            let mut disk = LaneDisk::new(device, Addresses::new(&plan), &order);
+            let mut notes = shortfalls(job, spec, device.as_ref());
+            if let Some(Err(error)) = cached(job, spec).map(invalidate) {
+                notes
+                    .push(format!("what the page cache holds of it could not be dropped: {error}"));
+            }
+            let addresses = Addresses::new(&plan);
+            let of_writes = of_writes.as_ref().map(Addresses::new);
+            let mut disk = LaneDisk::new(device, addresses, of_writes, own, &order);
             disk.notes = notes;
             disks.push(disk);
         }
-        order.ios = job.number_ios.map_or(ios, |count| count.min(ios));
+        (order.ios, order.bytes) = budget(job, bytes, fixed);
         let bufs = self.bufs(&order).map_err(|cause| SetupError::new(job, "bs", cause))?;
-        Ok(Lane::new(index, (seat.job, seat.rank), order, disks, bufs))
+        Ok(Lane::new(standing, order, disks, bufs))
     }
 
     fn open_device(
         &mut self,
         seat: &Seat,
         job: &Job,
-        spec: &Spec,
-        index: u64,
+        index: usize,
+        appended: Option<u64>,
     ) -> Result<Box<dyn BlockDevice>, SetupCause> {
+        let spec = &seat.specs[index];
         let sharing = spec.path().and_then(|path| Some((path, *seat.shared.get(path)?)));
         if let Some(first) = sharing.and_then(|(path, _)| self.shared.get(path)) {
             return Ok(Box::new(first.another()));
@@ -169,13 +189,13 @@ impl Drivers {
         let options = OpenOptions {
             write: job.pattern.writes || is_bare_memory(spec),
             direct: job.direct,
-            create_bytes: create_bytes(job, spec),
+            create_bytes: create_bytes(job, seat, index, appended),
             depth: sharing.map_or(job.depth_effective(), |(_, depth)| depth),
         };
         let device = spec.open(OpenContext {
             options,
             unparker: Arc::clone(&self.unparker),
-            seed: seat.device_seed.wrapping_add(index),
+            seed: seat.device_seed.wrapping_add(index as u64),
             leaves: &mut [&mut self.ring],
         })?;
         let Some((path, _)) = sharing else { return Ok(device) };
@@ -187,15 +207,16 @@ impl Drivers {
 
     /// Buffers for the slots of a lane, filled with what does not compress.
     fn bufs(&self, order: &LaneOrder) -> Result<Vec<IoBuf>, SetupCause> {
-        let content = Content::new(order.seed, 0);
+        let mut filling = Filling::new(&order.filling, order.seed);
         let size = isotherm_seam::BlockSize::B512;
+        let bytes = order.io_bytes();
         let mut bufs = Vec::with_capacity(order.depth as usize);
         for slot in 0..order.depth {
-            let buf = self.pool.alloc(order.io_bytes as usize);
+            let buf = self.pool.alloc(bytes as usize);
             let mut buf = buf.expect("the pool has a buffer for each slot of each seat");
-            if order.read_percent < 100 {
-                let sectors = u64::from(order.io_bytes) / 512;
-                content.fill(size, Lba(u64::from(slot) * sectors), &mut buf);
+            if order.writes() {
+                let sectors = u64::from(bytes) / 512;
+                filling.fill(size, Lba(u64::from(slot) * sectors), &mut buf);
             }
             bufs.push(buf);
         }
@@ -251,118 +272,83 @@ fn is_bare_memory(spec: &Spec) -> bool {
     spec.text().starts_with("memory:")
 }
 
-fn order(job: &Job, seed: u64) -> LaneOrder {
+fn order(job: &Job, seed: u64, steady: SteadyKey) -> LaneOrder {
     let read_percent = match (job.pattern.reads, job.pattern.writes) {
         (true, true) => job.read_percent,
         (true, false) => 100,
         (false, _) => 0,
     };
-    let mut rate_iops = job.rate_iops;
-    if !job.pattern.reads {
-        rate_iops[0] = None;
-    }
-    if !job.pattern.writes {
-        rate_iops[1] = None;
-    }
+    let used = [job.pattern.reads, job.pattern.writes];
+    let rate = |direction: Direction| {
+        let index = direction.index();
+        let requests = job.rate_iops[index].map(Rate::Requests);
+        requests.or(job.rate_bytes[index].map(Rate::Bytes)).filter(|_| used[index])
+    };
     LaneOrder {
-        io_bytes: job.block_bytes as u32,
+        sizes: job.sizes.clone(),
         depth: job.depth_effective(),
         read_percent,
-        rate_iops,
+        rates: Direction::ALL.map(rate),
         process: job.process,
-        refill: job.filling.refill.then(|| Content::new(seed, 0)),
+        filling: job.filling.clone(),
+        persist: if job.sync.each { Persist::Fua } else { Persist::Flush },
+        flush_every: job.sync.flush_every(),
+        flush_at_end: job.sync.at_end || job.sync.on_close,
         ios: u64::MAX,
+        bytes: u64::MAX,
         runtime: job.runtime,
         ramp: job.ramp,
+        service: job.files.service.clone(),
+        queue: job.queue,
+        rules: RuleOrder::of(job, steady),
         seed,
         results: job.results.clone(),
     }
 }
 
-/// Requests to send for a region of `ios`.
-fn budget(job: &Job, ios: u64) -> u64 {
-    if job.time_based {
-        return u64::MAX;
+/// What a job is to transfer of regions of so many bytes: requests at most, and bytes at least.
+fn budget(job: &Job, region_bytes: u64, fixed: Option<u64>) -> (u64, u64) {
+    let ios = job.number_ios.unwrap_or(u64::MAX);
+    if job.files.create_only {
+        return (0, 0);
     }
-    let once = match job.io_size {
-        None => ios,
-        Some(extent) => extent.of(ios * job.block_bytes) / job.block_bytes,
+    if job.time_based {
+        return (ios, u64::MAX);
+    }
+    let once = match (job.io_size, job.size) {
+        (Some(extent), _) => extent.of(region_bytes),
+        // Of files that have sizes of their own, no more than the size of the job.
+        (None, Some(Extent::Bytes(size))) if job.files.bytes.is_some() => region_bytes.min(size),
+        (None, _) => region_bytes,
     };
-    once.saturating_mul(job.loops)
+    match fixed {
+        Some(bytes) => (ios.min((once / bytes).saturating_mul(job.loops)), u64::MAX),
+        None => (ios, once.saturating_mul(job.loops)),
+    }
 }
 
 /// How large a file must be for a job that writes it.
-fn create_bytes(job: &Job, spec: &Spec) -> Option<u64> {
-    let path = spec.path().filter(|path| !path.starts_with("/dev"))?;
+fn create_bytes(job: &Job, seat: &Seat, index: usize, appended: Option<u64>) -> Option<u64> {
+    let path = seat.specs[index].path().filter(|path| !path.starts_with("/dev"))?;
     let is_file = path.metadata().map_or(true, |meta| meta.is_file());
-    match job.size {
-        Some(Extent::Bytes(size)) if job.pattern.writes && is_file => Some(size + job.offset.of(0)),
-        _ => None,
-    }
+    let needed = region::needed_bytes(job, seat, index).filter(|_| job.pattern.writes && is_file);
+    needed.map(|bytes| bytes + appended.unwrap_or(0))
 }
 
-/// The region of a job on a device, checked against it.
-fn region(job: &Job, device: &dyn BlockDevice, seat: &Seat) -> Result<AddressPlan, SetupError> {
-    let geometry = device.geometry();
-    let disk = device.info().name;
-    let fail = |option: &str, cause| Err(SetupError::new(job, option, cause));
-    let (block, io_bytes) = (geometry.logical, job.block_bytes);
-    if !block.divides(io_bytes) {
-        let cause =
-            SetupCause::Unaligned { what: "bs", bytes: io_bytes, block: block.bytes(), disk };
-        return fail("bs", cause);
-    }
-    if io_bytes > u64::from(geometry.io_bytes_max) {
-        let cause = SetupCause::TooLong { bytes: io_bytes, max: geometry.io_bytes_max, disk };
-        return fail("bs", cause);
-    }
-    let capacity = geometry.capacity_bytes();
-    let start = job.offset.of(capacity);
-    // A percentage is brought to a whole request; a number of bytes must be one of blocks.
-    let start = match job.offset {
-        Extent::Percent(_) => start / io_bytes * io_bytes,
-        Extent::Bytes(bytes) if !block.divides(bytes) => {
-            let cause = SetupCause::Unaligned { what: "offset", bytes, block: block.bytes(), disk };
-            return fail("offset", cause);
-        }
-        Extent::Bytes(bytes) => bytes,
-    };
-    // As in fio the files of a job share its size.
-    let bytes = match job.size {
-        None => capacity.saturating_sub(start),
-        Some(Extent::Bytes(size)) => size / seat.specs.len() as u64,
-        Some(extent) => extent.of(capacity).min(capacity.saturating_sub(start)),
-    };
-    match start.checked_add(bytes) {
-        Some(end) if end <= capacity && start <= capacity => {}
-        end => {
-            let end = end.unwrap_or(u64::MAX);
-            let option = if job.size.is_some() { "size" } else { "offset" };
-            return fail(option, SetupCause::BeyondEnd { end, capacity, disk });
-        }
-    }
-    if bytes < io_bytes {
-        let option = if job.size.is_some() { "size" } else { "offset" };
-        return fail(option, SetupCause::TooSmall { bytes, io_bytes, disk });
-    }
-    if job.pattern.writes && geometry.zones.is_some() {
-        return fail("filename", SetupCause::Zoned { disk });
-    }
-    let skip_bytes = job.skip_bytes.unsigned_abs();
-    if skip_bytes > 0 && !block.divides(skip_bytes) {
-        let bytes = skip_bytes;
-        let cause = SetupCause::Unaligned { what: "rw", bytes, block: block.bytes(), disk };
-        return fail("rw", cause);
-    }
-    let io_blocks = block.blocks_in(io_bytes);
-    Ok(AddressPlan {
-        block_bytes: u64::from(block.bytes()),
-        random: job.pattern.random,
-        revisit: job.revisit,
-        skip_blocks: block.blocks_in(skip_bytes) as i64 * job.skip_bytes.signum(),
-        run: job.run,
-        sequencer: job.sequencer,
-        seed: seat.seed,
-        ..AddressPlan::in_order(block.lba_of(start), io_blocks, bytes / io_bytes)
-    })
+/// Where a file ends that the job goes on behind.
+fn appended(job: &Job, spec: &Spec) -> Option<u64> {
+    let path = spec.path().filter(|_| job.files.append && job.pattern.writes)?;
+    path.metadata().ok().filter(|meta| meta.is_file()).map(|meta| meta.len())
+}
+
+/// What the page cache may hold and is not to.
+fn cached<'a>(job: &Job, spec: &'a Spec) -> Option<&'a Path> {
+    spec.path().filter(|path| !job.direct && job.files.invalidate && path.exists())
+}
+
+/// Drops what the page cache holds of a file or device. What is not written back yet stays.
+fn invalidate(path: &Path) -> io::Result<()> {
+    let file = fs::File::open(path)?;
+    let advice = PosixFadviseAdvice::POSIX_FADV_DONTNEED;
+    Ok(posix_fadvise(&file, 0, 0, advice)?)
 }

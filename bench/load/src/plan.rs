@@ -10,14 +10,18 @@ use std::sync::Arc;
 
 use isotherm_block::Spec;
 use isotherm_host::safety;
-use isotherm_seam::{Domain, draw};
-use isotherm_workload::{Job, Parsed};
+use isotherm_seam::{CoreId, Domain, Nanos, draw};
+use isotherm_workload::{Job, Law, Parsed};
 
-use crate::setup::{Setup, SetupCause, SetupError};
-use crate::target::{self, LayOut};
+use crate::company::{Company, SteadyKey};
+use crate::layout::{self, LayOut};
+use crate::region;
+use crate::setup::{Setup, SetupCause, SetupError, TimeSource};
+use crate::target;
 
 const ADDRESSES: Domain = Domain::new("load.lane.addresses");
 const DEVICE: Domain = Domain::new("load.lane.device");
+const DELAY: Domain = Domain::new("load.lane.delay");
 
 /// One copy of a job on one set of disks.
 #[derive(Clone, Debug)]
@@ -26,8 +30,16 @@ pub(crate) struct Seat {
     pub(crate) job: usize,
     /// Orders the lanes of a run: by job, disk, copy.
     pub(crate) rank: u64,
+    /// Which copy of the job it is.
+    pub(crate) copy: u32,
     /// Its disks.
     pub(crate) specs: Vec<Spec>,
+    /// So long after the run began it starts.
+    pub(crate) delay: Nanos,
+    /// And when no lane of these jobs runs any more.
+    pub(crate) after: Vec<usize>,
+    /// The core that it runs on, among those of the run.
+    pub(crate) core: usize,
     /// Chooses its addresses, mix and contents.
     pub(crate) seed: u64,
     /// Chooses what its devices do by chance.
@@ -61,8 +73,12 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    /// Lays out the jobs over `cores` cores.
-    pub(crate) fn new(parsed: &Parsed, setup: &Setup, cores: usize) -> Result<Plan, SetupError> {
+    /// Lays out the jobs over these cores; in virtual time there is one, without a number.
+    pub(crate) fn new(
+        parsed: &Parsed,
+        setup: &Setup,
+        cores: &[CoreId],
+    ) -> Result<Plan, SetupError> {
         let jobs: Vec<Arc<Job>> = parsed.jobs.iter().cloned().map(Arc::new).collect();
         let mut plan = Plan {
             groups: groups(&jobs),
@@ -78,25 +94,88 @@ impl Plan {
                 phases.push(std::mem::take(&mut phase));
             }
             check(job, setup)?;
-            phase.extend(seats(index, job, setup)?);
+            phase.extend(seats(index, &plan.jobs, setup)?);
         }
         phases.push(phase);
         plan.check_writes(&phases, setup)?;
-        for seats in &phases {
-            for seat in seats {
-                let job = &plan.jobs[seat.job];
-                let missing = seat.specs.iter().filter_map(|spec| target::missing(spec, job));
-                for lay_out in missing {
-                    if !plan.lay_outs.iter().any(|known| known.path == lay_out.path) {
-                        plan.lay_outs.push(lay_out);
-                    }
-                }
-            }
+        for seat in phases.iter().flatten() {
+            plan.lay_out(seat)?;
         }
         plan.note_engines();
-        let filled = phases.into_iter().filter(|seats| !seats.is_empty());
-        plan.phases = filled.map(|seats| spread(seats, &plan.jobs, cores)).collect();
+        plan.note_shares();
+        for seats in phases.into_iter().filter(|seats| !seats.is_empty()) {
+            plan.phases.push(spread(seats, &plan.jobs, setup, cores)?);
+        }
         Ok(plan)
+    }
+
+    /// What the lanes of this run know of each other.
+    pub(crate) fn company(&self) -> Company {
+        let groups = self.groups.iter().max().map_or(0, |group| group + 1);
+        let mut company = Company::new(self.jobs.len(), groups as usize);
+        for seat in self.phases.iter().flatten().flatten() {
+            let job = &self.jobs[seat.job];
+            company.expect(seat.job, (job.flow.weight > 0).then_some(job.flow.id));
+            if let Some(plan) = job.steady_plan() {
+                company.expect_steady(self.steady_key(seat.job, seat.rank), plan);
+            }
+        }
+        company
+    }
+
+    /// Who is judged together with this seat of a job.
+    pub(crate) fn steady_key(&self, job: usize, rank: u64) -> SteadyKey {
+        match self.jobs[job].group_reporting {
+            true => SteadyKey::Group(self.groups[job]),
+            false => SteadyKey::Lane(rank),
+        }
+    }
+
+    /// Files that jobs want removed at the end.
+    pub(crate) fn unlinked(&self) -> impl Iterator<Item = &Path> {
+        let seats = self.phases.iter().flatten().flatten();
+        let seats = seats.filter(|seat| self.jobs[seat.job].files.unlink);
+        seats.flat_map(|seat| seat.specs.iter().filter_map(Spec::path))
+    }
+
+    /// Notes what is missing of the files of a seat.
+    fn lay_out(&mut self, seat: &Seat) -> Result<(), SetupError> {
+        let job = &self.jobs[seat.job];
+        for (index, spec) in seat.specs.iter().enumerate() {
+            let path = spec.path().filter(|path| !path.exists() && !path.starts_with("/dev"));
+            if let Some(path) = path.filter(|_| !job.files.may_create) {
+                let cause = SetupCause::MayNotCreate { path: path.to_owned() };
+                return Err(SetupError::new(job, "allow_file_create", cause));
+            }
+            let bytes = region::needed_bytes(job, seat, index);
+            let Some(lay_out) = layout::missing(spec, job, bytes) else { continue };
+            match self.lay_outs.iter_mut().find(|known| known.path == lay_out.path) {
+                Some(known) => known.join(&lay_out),
+                None => self.lay_outs.push(lay_out),
+            }
+        }
+        Ok(())
+    }
+
+    /// Says what is not quite as in fio, or easily misread.
+    fn note_shares(&mut self) {
+        for job in &self.jobs {
+            let mut say = |text: &str| self.messages.push(format!("job {}: {text}", job.name));
+            if job.pattern.random
+                && !job.revisit
+                && job.law == Law::Even
+                && region::has_several_lengths(job)
+            {
+                say("with requests of several lengths each place is started from once per pass, \
+                     and the longer ones reach into those behind");
+            }
+            if matches!(job.law, Law::Normal { .. }) {
+                say("as in fio, what is drawn most often lies all over the region");
+            }
+            if job.filenames.iter().any(|name| target::is_void(name)) {
+                say("/dev/null and /dev/zero are served by null");
+            }
+        }
     }
 
     /// Asks whether all that is to be written may be.
@@ -145,14 +224,22 @@ fn check(job: &Job, setup: &Setup) -> Result<(), SetupError> {
         return Err(SetupError::new(job, "rw", SetupCause::WouldWrite));
     }
     let mixed = job.pattern.reads && job.pattern.writes;
-    if mixed && job.rate_iops[0].is_some() != job.rate_iops[1].is_some() {
-        return Err(SetupError::new(job, "rate_iops", SetupCause::HalfARate));
+    for (option, rates) in [("rate_iops", job.rate_iops), ("rate", job.rate_bytes)] {
+        if mixed && rates[0].is_some() != rates[1].is_some() {
+            return Err(SetupError::new(job, option, SetupCause::HalfARate));
+        }
+    }
+    if job.rate_iops != [None; 2] && job.rate_bytes != [None; 2] {
+        return Err(SetupError::new(job, "rate", SetupCause::TwoRates));
     }
     Ok(())
 }
 
 /// The copies of a job on each set of disks.
-fn seats(index: usize, job: &Job, setup: &Setup) -> Result<Vec<Seat>, SetupError> {
+fn seats(index: usize, jobs: &[Arc<Job>], setup: &Setup) -> Result<Vec<Seat>, SetupError> {
+    let job = &jobs[index];
+    let is_awaited = |other: &usize| Some(&jobs[*other].name) == job.start.after.as_ref();
+    let after: Vec<usize> = (0..index).filter(is_awaited).collect();
     let mut seats = Vec::new();
     for disk in 0..setup.disks {
         for copy in 0..job.copies {
@@ -167,7 +254,11 @@ fn seats(index: usize, job: &Job, setup: &Setup) -> Result<Vec<Seat>, SetupError
             seats.push(Seat {
                 job: index,
                 rank,
+                copy,
                 specs,
+                delay: delay(job, draw(base, DELAY, rank, 0)),
+                after: after.clone(),
+                core: 0,
                 seed: draw(base, ADDRESSES, rank, 0),
                 device_seed: draw(setup.seed, DEVICE, rank, 0),
                 shared: Arc::default(),
@@ -175,6 +266,12 @@ fn seats(index: usize, job: &Job, setup: &Setup) -> Result<Vec<Seat>, SetupError
         }
     }
     Ok(seats)
+}
+
+/// The delay of a copy of a job that drew `drawn`.
+fn delay(job: &Job, drawn: u64) -> Nanos {
+    let (least, most) = job.start.delay;
+    Nanos(least.0 + drawn % (most.0 - least.0 + 1))
 }
 
 /// fio's group numbers: a new one at each stonewall and `new_group`.
@@ -188,7 +285,13 @@ fn groups(jobs: &[Arc<Job>]) -> Vec<u32> {
 }
 
 /// Deals the lanes of a phase to the cores, those that write the same block device to one.
-fn spread(mut seats: Vec<Seat>, jobs: &[Arc<Job>], cores: usize) -> Phase {
+/// Those of a job with processors of its own go to these only.
+fn spread(
+    mut seats: Vec<Seat>,
+    jobs: &[Arc<Job>],
+    setup: &Setup,
+    cores: &[CoreId],
+) -> Result<Phase, SetupError> {
     let mut writers: BTreeMap<PathBuf, Vec<usize>> = BTreeMap::new();
     for (index, seat) in seats.iter().enumerate() {
         if jobs[seat.job].pattern.writes {
@@ -202,13 +305,19 @@ fn spread(mut seats: Vec<Seat>, jobs: &[Arc<Job>], cores: usize) -> Phase {
     let shared: BTreeMap<PathBuf, u32> =
         writers.iter().map(|(path, on)| (path.clone(), on.iter().map(depth).sum())).collect();
     let shared = Arc::new(shared);
-    let count = cores.min(seats.len()).max(1);
+    let choosy = setup.time == TimeSource::Host && jobs.iter().any(|job| job.cpus.is_some());
+    let count = match choosy {
+        true => cores.len(),
+        false => cores.len().min(seats.len()),
+    };
+    let count = if setup.time == TimeSource::Virtual { 1 } else { count.max(1) };
     let mut dealt: Phase = (0..count).map(|_| Vec::new()).collect();
     for (index, seat) in seats.iter_mut().enumerate() {
         // Who shares a device sits with the first who does; devices that are tied together by
         // one lane all go to the first core.
         let ties: Vec<&Vec<usize>> = writers.values().filter(|on| on.contains(&index)).collect();
         let core = match ties[..] {
+            [] if choosy => pick(&jobs[seat.job], index, cores)?,
             [] => index % count,
             [on] if on.iter().all(|lane| ties_of(&writers, *lane) == 1) => on[0] % count,
             _ => 0,
@@ -216,10 +325,22 @@ fn spread(mut seats: Vec<Seat>, jobs: &[Arc<Job>], cores: usize) -> Phase {
         if !ties.is_empty() {
             seat.shared = Arc::clone(&shared);
         }
+        seat.core = core;
         dealt[core].push(seat.clone());
     }
     dealt.retain(|core| !core.is_empty());
-    dealt
+    Ok(dealt)
+}
+
+/// The core of the `index`-th seat, of a job that may have its own.
+fn pick(job: &Job, index: usize, cores: &[CoreId]) -> Result<usize, SetupError> {
+    let Some(cpus) = &job.cpus else { return Ok(index % cores.len().max(1)) };
+    let allowed = |(_, core): &(usize, &CoreId)| cpus.contains(&core.0);
+    let allowed: Vec<usize> = cores.iter().enumerate().filter(allowed).map(|(i, _)| i).collect();
+    match allowed[..] {
+        [] => Err(SetupError::new(job, "cpus_allowed", SetupCause::NoProcessor)),
+        _ => Ok(allowed[index % allowed.len()]),
+    }
 }
 
 fn ties_of(writers: &BTreeMap<PathBuf, Vec<usize>>, lane: usize) -> usize {

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use isotherm_seam::{DeviceInfo, Nanos, Wall};
-use isotherm_workload::{Direction, Job, Parsed};
+use isotherm_workload::{Direction, Job, Parsed, Steady};
 
 use crate::logbook::LogBook;
 use crate::plan::Plan;
@@ -84,6 +84,10 @@ pub struct JobResult {
     pub cpu: CpuUse,
     /// The first failure of each lane that had one.
     pub failures: Vec<Failure>,
+    /// The depth that keeps the latency that was asked for; of several lanes, the least.
+    pub found_depth: Option<u32>,
+    /// How steady it became, if that was asked for.
+    pub steady: Option<Arc<Steady>>,
     /// Its disks.
     pub disks: Vec<DiskResult>,
 }
@@ -112,6 +116,8 @@ pub(crate) struct LaneResult {
     pub(crate) syncs: Option<Box<Latencies>>,
     pub(crate) depths: Depths,
     pub(crate) failure: Option<Failure>,
+    pub(crate) found_depth: Option<u32>,
+    pub(crate) steady: Option<Arc<Steady>>,
     pub(crate) depth: u32,
     pub(crate) disks: Vec<DiskResult>,
 }
@@ -266,6 +272,8 @@ impl JobResult {
             elapsed_sum: lane.elapsed,
             cpu,
             failures: lane.failure.into_iter().collect(),
+            found_depth: lane.found_depth,
+            steady: lane.steady,
             disks: lane.disks,
         }
     }
@@ -283,6 +291,8 @@ impl JobResult {
         self.elapsed_sum += other.elapsed_sum;
         self.cpu.add(&other.cpu);
         self.failures.extend(other.failures);
+        self.found_depth = self.found_depth.into_iter().chain(other.found_depth).min();
+        self.steady = self.steady.take().or(other.steady);
         for disk in other.disks {
             // Copies of a job on one file or device are one disk; made-up ones are one each.
             let same = |known: &&mut DiskResult| {

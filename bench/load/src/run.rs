@@ -5,6 +5,7 @@
 //! that was measured.
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -18,13 +19,14 @@ use isotherm_sim::{SimClock, SimPark};
 use isotherm_workload::{Direction, Job, Parsed};
 
 use crate::SetupCause;
+use crate::company::Company;
 use crate::drive::{DiskSight, Onlookers, Progress, Timelines, drive};
-use crate::lane::{Lane, LaneDisk};
+use crate::lane::{Lane, LaneDisk, Standing};
+use crate::layout::LayOut;
 use crate::open::Drivers;
 use crate::plan::{Plan, Seat};
 use crate::report::{DiskResult, LaneResult, Report};
 use crate::setup::{Setup, SetupError, TimeSource};
-use crate::target::LayOut;
 use crate::usage::{CpuUse, DiskCounters, DiskUse};
 
 /// How often the watcher hears of a run.
@@ -66,19 +68,21 @@ pub fn run(
     // Read before any thread is pinned: a pinned one may use its own core only.
     let topology = Topology::read();
     let cores = topology.choose(setup.cores.unwrap_or(usize::MAX).max(1));
-    let count = if setup.time == TimeSource::Virtual { 1 } else { cores.len().max(1) };
-    let plan = Plan::new(parsed, setup, count)?;
+    let plan = Plan::new(parsed, setup, &cores)?;
     for lay_out in &plan.lay_outs {
         lay_out.make().map_err(|cause| SetupError::new(&plan.jobs[0], "filename", cause))?;
     }
     let clock = HostClock::new();
     let mut report = Report::new(&plan, parsed, setup, clock.wall());
-    report.messages.extend(plan.lay_outs.iter().map(LayOut::message));
+    report.messages.extend(plan.lay_outs.iter().filter_map(LayOut::message));
     report.notes.extend(Limits::read().shortfalls());
     let counters = counters(&plan);
     let before = counters.iter().map(DiskCounters::read).collect();
     let mut course = Course {
         jobs: &plan.jobs,
+        plan: &plan,
+        company: Arc::new(plan.company()),
+        earlier: Nanos::ZERO,
         setup,
         cores: &cores,
         began: clock.mono(),
@@ -91,12 +95,27 @@ pub fn run(
     };
     for phase in &plan.phases {
         let phase_began = course.clock.mono().since(course.began);
+        if setup.time == TimeSource::Host {
+            course.earlier = phase_began;
+        }
+        let mut longest = Nanos::ZERO;
         for result in course.run_phase(phase, watch)? {
+            longest = longest.max(result.took());
             course.report.add(result, phase_began);
         }
+        course.earlier += longest;
         if stop.load(Ordering::Relaxed) {
             course.report.interrupted = true;
             break;
+        }
+        if !course.company.next_phase() {
+            break;
+        }
+    }
+    for path in plan.unlinked() {
+        // A device stays, and so does what another copy of the job has removed.
+        if path.is_file() && fs::remove_file(path).is_err() {
+            course.report.notes.push(format!("{} could not be removed", path.display()));
         }
     }
     Ok(course.close())
@@ -118,9 +137,20 @@ pub(crate) struct CoreResult {
     pub(crate) notes: Vec<String>,
 }
 
+impl CoreResult {
+    /// How long its longest lane ran.
+    fn took(&self) -> Nanos {
+        self.lanes.iter().map(|lane| lane.elapsed).max().unwrap_or(Nanos::ZERO)
+    }
+}
+
 /// A run under way.
 struct Course<'a> {
     jobs: &'a [Arc<Job>],
+    plan: &'a Plan,
+    company: Arc<Company>,
+    /// How long the phases before took, in the time of the run.
+    earlier: Nanos,
     setup: &'a Setup,
     cores: &'a [CoreId],
     clock: HostClock,
@@ -154,8 +184,11 @@ impl Course<'_> {
                 let (gate_to, gate) = channel();
                 gates.push(gate_to);
                 let worker = Worker {
-                    core: self.cores.get(index).copied(),
+                    core: seats.first().and_then(|(seat, _)| self.cores.get(seat.core)).copied(),
                     seats,
+                    plan: self.plan,
+                    company: Arc::clone(&self.company),
+                    earlier: self.earlier,
                     time: self.setup.time,
                     opened: opened_to.clone(),
                     gate,
@@ -289,9 +322,13 @@ impl Course<'_> {
 }
 
 /// What one thread is given.
-struct Worker {
+struct Worker<'a> {
     core: Option<CoreId>,
     seats: Vec<(Seat, Arc<Job>)>,
+    plan: &'a Plan,
+    company: Arc<Company>,
+    /// How long before this phase the run began.
+    earlier: Nanos,
     time: TimeSource,
     opened: Sender<Result<(), SetupError>>,
     gate: Receiver<()>,
@@ -299,7 +336,7 @@ struct Worker {
     _ended: Sender<()>,
 }
 
-impl Worker {
+impl Worker<'_> {
     /// Opens, waits for the others, drives. `None` if the gate never opened.
     fn run(self, stop: &AtomicBool, progress: &Progress) -> Option<CoreResult> {
         let mut notes = Vec::new();
@@ -320,11 +357,11 @@ impl Worker {
         let result = |lane: &Lane| self.result(lane);
         let onlookers = Onlookers { stop, progress, result: &result };
         let (lanes, timelines) = match self.time {
-            TimeSource::Host => drive(lanes, &HostClock::new(), &mut bed, &onlookers),
+            TimeSource::Host => drive(lanes, &HostClock::new(), &mut bed, &onlookers, self.earlier),
             TimeSource::Virtual => {
                 let clock = SimClock::new();
                 let mut park = SimPark::new(clock.clone());
-                drive(lanes, &clock, &mut park, &onlookers)
+                drive(lanes, &clock, &mut park, &onlookers, self.earlier)
             }
         };
         let cpu = CpuUse::of_thread().since(&before);
@@ -339,7 +376,18 @@ impl Worker {
         let (mut drivers, bed) = Drivers::new(&self.seats).map_err(blame)?;
         let mut lanes = Vec::with_capacity(self.seats.len());
         for (index, (seat, job)) in self.seats.iter().enumerate() {
-            lanes.push(drivers.open(seat, job, index)?);
+            let standing = Standing {
+                seat: index,
+                job: seat.job,
+                group: self.plan.groups[seat.job],
+                rank: seat.rank,
+                delay: seat.delay,
+                after: seat.after.clone(),
+                exit: job.exit,
+                company: Arc::clone(&self.company),
+            };
+            let steady = self.plan.steady_key(seat.job, seat.rank);
+            lanes.push(drivers.open(seat, job, standing, steady)?);
         }
         notes.extend(drivers.notes());
         Ok((lanes, bed))
@@ -347,7 +395,7 @@ impl Worker {
 
     /// What a lane has to show, but for its logs.
     fn result(&self, lane: &Lane) -> LaneResult {
-        let (seat, _) = &self.seats[lane.seat];
+        let (seat, _) = &self.seats[lane.standing.seat];
         let elapsed = lane.elapsed();
         let disk = |(disk, spec): (&LaneDisk, &Spec)| DiskResult {
             spec: spec.text().to_owned(),
@@ -368,6 +416,8 @@ impl Worker {
             depths: lane.depths,
             depth: lane.depth(),
             failure: lane.failure.clone(),
+            found_depth: lane.found_depth,
+            steady: lane.order.rules.steady.map(|(key, _)| Arc::new(self.company.steady(key))),
             disks: lane.disks.iter().zip(&seat.specs).map(disk).collect(),
         }
     }

@@ -143,6 +143,18 @@ pub enum SetupCause {
         /// The device.
         disk: String,
     },
+    /// A file is missing, and the job may not make it.
+    #[error("{} is not there, and allow_file_create=0 was given", path.display())]
+    MayNotCreate {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Rates of both kinds.
+    #[error("a rate in bytes and one in requests exclude each other")]
+    TwoRates,
+    /// None of the processors of a job is one of the run's.
+    #[error("none of these processors is one that the program may use; see --cores")]
+    NoProcessor,
     /// A mixed open loop with one rate.
     #[error("a mix of reads and writes needs a rate for both, or for neither")]
     HalfARate,

@@ -4,19 +4,10 @@
 //! a kind of device (`hdd:`, `null:`, …) or holds a `?`; otherwise it is what fio takes it for,
 //! a list of paths joined by `:`, where `\:` is a colon of the path.
 
-use std::fs;
-use std::io::{self, Write as _};
-use std::path::{Path, PathBuf};
-
 use isotherm_block::{Spec, spec};
-use isotherm_seam::{BlockSize, Lba};
-use isotherm_workload::{Content, Engine, Extent, Job};
+use isotherm_workload::{Engine, Extent, Job};
 
 use crate::setup::{SetupCause, TimeSource};
-
-/// What a file that is laid out to be read is filled with; any seed does.
-const LAY_OUT_SEED: u64 = 0x6c61_796f_7574;
-const LAY_OUT_CHUNK: usize = 1 << 20;
 
 /// The devices of one copy of a job, on the `disk`-th of `disks` sets of them, which may have
 /// names of their own.
@@ -41,13 +32,13 @@ pub(crate) fn targets(
     let texts = if let Engine::Null = job.engine {
         vec![null_text(job)?]
     } else if job.filenames.is_empty() {
-        // As fio names the file of a job that names none.
-        let sized = matches!(job.size, Some(Extent::Bytes(_)));
-        let name = job.own_file(copy, disk);
+        // As fio names the files of a job that names none.
+        let sized = matches!(job.size, Some(Extent::Bytes(_))) || job.files.bytes.is_some();
         if !sized {
             return Err(SetupCause::NoTarget);
         }
-        vec![path_text(&name, job)]
+        let count = job.files.count;
+        (0..count).map(|file| path_text(&job.own_file(copy, disk * count + file), job)).collect()
     } else {
         job.filenames.iter().flat_map(|name| split(name, job)).collect()
     };
@@ -74,10 +65,20 @@ pub(crate) fn check_time(spec: &Spec, time: TimeSource) -> Result<(), SetupCause
 }
 
 fn null_text(job: &Job) -> Result<String, SetupCause> {
-    match job.size {
-        Some(Extent::Bytes(bytes)) => Ok(format!("null:{}", bytes + job.offset.of(0))),
-        _ => Err(SetupCause::NoTarget),
-    }
+    let bytes = match (job.files.bytes, job.size) {
+        (Some((_, most)), _) => most,
+        (None, Some(Extent::Bytes(bytes))) => bytes,
+        _ => return Err(SetupCause::NoTarget),
+    };
+    let copies = u64::from(job.copies);
+    let offset = job.offset.of(0) + job.files.offset_increment.of(0).saturating_mul(copies);
+    // Whole blocks of it, whatever the size.
+    Ok(format!("null:{}", (bytes.saturating_add(offset)).next_multiple_of(4096)))
+}
+
+/// Whether a path is one that takes all and gives zeros: `null` does the same.
+pub(crate) fn is_void(path: &str) -> bool {
+    matches!(path, "/dev/null" | "/dev/zero")
 }
 
 /// One spec, or the paths of a list as specs.
@@ -108,80 +109,10 @@ fn path_text(path: &str, job: &Job) -> String {
         _ => format!("./{path}"),
     };
     match job.engine {
+        _ if is_void(&path) => null_text(job).unwrap_or(path),
         Engine::Threads => format!("file:{path}"),
         _ => path,
     }
-}
-
-/// A file to be made before anything is opened.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct LayOut {
-    pub(crate) path: PathBuf,
-    pub(crate) bytes: u64,
-    /// With holes only, as the spec of a device says it; otherwise filled.
-    pub(crate) sparse: bool,
-}
-
-/// The file that a reading job wants and that is not there. Drivers make files for writing
-/// only. The size may stand in the spec, which makes a sparse file, or in the job, which makes a
-/// full one, as fio does: reading a hole is not reading a disk.
-pub(crate) fn missing(spec: &Spec, job: &Job) -> Option<LayOut> {
-    let path = spec.path()?;
-    if job.pattern.writes || path.exists() || path.starts_with("/dev") {
-        return None;
-    }
-    let options = spec.text().rsplit_once('?').map_or("", |(_, options)| options);
-    let sized = options.split(':').find_map(|option| option.strip_prefix("size="));
-    let (bytes, sparse) = match (sized.and_then(spec::parse_bytes), job.size) {
-        (Some(bytes), _) => (bytes, true),
-        (None, Some(Extent::Bytes(size))) => (size + job.offset.of(0), false),
-        (None, _) => return None,
-    };
-    Some(LayOut { path: path.to_owned(), bytes, sparse })
-}
-
-impl LayOut {
-    /// Makes the file; none is left where that fails.
-    pub(crate) fn make(&self) -> Result<(), SetupCause> {
-        let outcome = match self.sparse {
-            true => new_file(&self.path).and_then(|file| file.set_len(self.bytes)),
-            false => write_new(&self.path, self.bytes),
-        };
-        outcome.map_err(|error| {
-            if error.kind() != io::ErrorKind::AlreadyExists {
-                let _ = fs::remove_file(&self.path);
-            }
-            SetupCause::LayOut { path: self.path.clone(), kind: error.kind() }
-        })
-    }
-
-    /// What is to be said about it.
-    pub(crate) fn message(&self) -> String {
-        let path = self.path.display();
-        if self.sparse {
-            format!("{path} was made, sparse: reading what was never written reads no disk")
-        } else {
-            format!("{path} was laid out, {} bytes", self.bytes)
-        }
-    }
-}
-
-fn new_file(path: &Path) -> io::Result<fs::File> {
-    fs::OpenOptions::new().write(true).create_new(true).open(path)
-}
-
-fn write_new(path: &Path, bytes: u64) -> io::Result<()> {
-    let mut file = new_file(path)?;
-    let content = Content::new(LAY_OUT_SEED, 0);
-    let mut chunk = vec![0; LAY_OUT_CHUNK];
-    let mut at = 0;
-    while at < bytes {
-        content.fill(BlockSize::B512, Lba(at / 512), &mut chunk);
-        let len = chunk.len().min((bytes - at) as usize);
-        file.write_all(&chunk[..len])?;
-        at += len as u64;
-    }
-    file.sync_all()
 }
 
 #[cfg(test)]
@@ -266,35 +197,5 @@ mod tests {
             assert!(matches!(check(not), Err(SetupCause::NotVirtual { .. })), "{not}");
         }
         assert!(check_time(&Spec::parse("null:1T").unwrap(), TimeSource::Host).is_ok());
-    }
-
-    #[test]
-    fn a_missing_file_is_laid_out_for_reading_only() {
-        let dir = std::env::temp_dir().join(format!("isotherm-load-target-{}", std::process::id()));
-        fs::create_dir_all(&dir).unwrap();
-        let path = dir.join("x");
-        let spec = Spec::parse(path.to_str().unwrap()).unwrap();
-        let mut job = Job::new("j");
-        assert_eq!(missing(&spec, &job), None, "no size is known");
-        job.size = Some(Extent::Bytes(1_500_000));
-        let lay_out = missing(&spec, &job).unwrap();
-        assert!(!lay_out.sparse);
-        lay_out.make().unwrap();
-        let bytes = fs::read(&path).unwrap();
-        let content = Content::new(LAY_OUT_SEED, 0);
-        let whole = bytes.len() / 512 * 512;
-        assert_eq!(content.check(BlockSize::B512, Lba(0), &bytes[..whole]), Ok(()));
-        assert_eq!(missing(&spec, &job), None);
-        assert!(lay_out.make().is_err() && path.exists(), "never over a file that is there");
-        fs::remove_file(&path).unwrap();
-        let sized = Spec::parse(&format!("file:{}?size=1M:direct=no", path.display())).unwrap();
-        let sparse = missing(&sized, &job).unwrap();
-        assert_eq!((sparse.bytes, sparse.sparse), (1 << 20, true));
-        sparse.make().unwrap();
-        assert_eq!(fs::metadata(&path).unwrap().len(), 1 << 20);
-        job.pattern.writes = true;
-        fs::remove_file(&path).unwrap();
-        assert_eq!(missing(&spec, &job), None);
-        fs::remove_dir_all(&dir).unwrap();
     }
 }

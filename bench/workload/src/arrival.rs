@@ -7,7 +7,7 @@
 //! What must always hold: arrivals never depend on how the disk answers, and rounding to the
 //! nanosecond never adds up: the n-th arrival of a constant rate is within 1 ns of n / rate.
 
-use isotherm_seam::{Domain, Mono};
+use isotherm_seam::{Domain, Mono, Nanos};
 
 use crate::{ArrivalProcess, FastRng};
 
@@ -49,10 +49,18 @@ impl Arrivals {
     /// Goes on to the one after.
     #[inline]
     pub fn advance(&mut self) {
+        self.advance_by(1);
+    }
+
+    /// Goes on to the one after, of which the last is worth so many: where the rate is one of
+    /// bytes, a request is worth its length.
+    #[inline]
+    pub fn advance_by(&mut self, units: u64) {
+        let mean = self.gap_ns * units as f64;
         let gap = match &mut self.poisson {
-            None => self.gap_ns,
+            None => mean,
             // 1 - u lies in (0, 1], so its logarithm is finite.
-            Some(rng) => -(1.0 - rng.next_f64()).ln() * self.gap_ns,
+            Some(rng) => -(1.0 - rng.next_f64()).ln() * mean,
         };
         let exact = self.fraction + gap;
         let whole = exact as u64;
@@ -60,15 +68,20 @@ impl Arrivals {
         self.next = Mono(self.next.0.saturating_add(whole));
     }
 
-    /// How many arrivals lie before `now`, counting from the next one. A very long row is not
-    /// counted to its end but, from there on, reckoned by the rate.
-    pub fn count_before(mut self, now: Mono) -> u64 {
+    /// Leaves out what would have come during a time that is over.
+    pub fn postpone(&mut self, by: Nanos) {
+        self.next = self.next + by;
+    }
+
+    /// How many arrivals lie before `now`, counting from the next one, each worth `units`. A very
+    /// long row is not counted to its end but, from there on, reckoned by the rate.
+    pub fn count_before(mut self, now: Mono, units: u64) -> u64 {
         let mut count = 0;
         while self.next < now && count < COUNTED_MAX {
             count += 1;
-            self.advance();
+            self.advance_by(units);
         }
-        count + (now.since(self.next).0 as f64 / self.gap_ns) as u64
+        count + (now.since(self.next).0 as f64 / (self.gap_ns * units as f64)) as u64
     }
 }
 
@@ -113,10 +126,21 @@ mod tests {
     #[test]
     fn arrivals_before_a_time_are_counted_or_reckoned() {
         let at = |rate| Arrivals::new(Mono(0), rate, ArrivalProcess::Linear, 0);
-        assert_eq!(at(10.0).count_before(Mono(1_000_000_000)), 10);
-        assert_eq!(at(10.0).count_before(Mono(0)), 0);
-        let many = at(1e9).count_before(Mono(3_600_000_000_000));
+        assert_eq!(at(10.0).count_before(Mono(1_000_000_000), 1), 10);
+        assert_eq!(at(10.0).count_before(Mono(0), 1), 0);
+        let many = at(1e9).count_before(Mono(3_600_000_000_000), 1);
         assert!(many.abs_diff(3_600_000_000_000) <= 1, "{many}");
+    }
+
+    #[test]
+    fn a_rate_of_bytes_counts_lengths_and_may_be_postponed() {
+        let mut arrivals = Arrivals::new(Mono(0), 1_000_000.0, ArrivalProcess::Linear, 0);
+        arrivals.advance_by(4_000);
+        assert_eq!(arrivals.peek(), Mono(4_000_000));
+        arrivals.advance_by(500);
+        arrivals.postpone(Nanos(9));
+        assert_eq!(arrivals.peek(), Mono(4_500_009));
+        assert_eq!(arrivals.count_before(Mono(8_500_010), 1_000), 5);
     }
 
     #[test]
