@@ -137,6 +137,7 @@ fn loaded(name: &str, entries: u64, runs: Vec<Run>) {
                     let wanted = run.wants().expect("it is hungry").place.block as usize;
                     run.feed(&chunks[source][wanted]).expect("a good chunk");
                 }
+                Merged::Contradiction(entry) => panic!("{entry:?} is the older change"),
                 Merged::End => break,
             }
         }

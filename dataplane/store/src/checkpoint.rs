@@ -268,19 +268,18 @@ impl Core {
 }
 
 impl State {
+    /// Whether an extent holds nothing that lives: the next checkpoint gives it up.
+    pub(crate) fn is_idle(&self, id: ExtentId) -> bool {
+        self.extents.row(id).state == ExtentState::Sealed
+            && self.extents.live_bytes_of(id) == 0
+            && !self.lanes.holds(id)
+    }
+
     /// Notes how everything stands, as the next checkpoint will say it.
     fn begin_checkpoint(&mut self, core: &Core) -> (u64, Vec<ExtentRow>, Vec<Entry>) {
         let number = self.checkpoint.last + 1;
         self.checkpoint.last = number;
-        let idle: Vec<ExtentId> = self
-            .extents
-            .ids()
-            .filter(|id| {
-                self.extents.row(*id).state == ExtentState::Sealed
-                    && self.extents.live_bytes_of(*id) == 0
-                    && !self.lanes.holds(*id)
-            })
-            .collect();
+        let idle: Vec<ExtentId> = self.extents.ids().filter(|id| self.is_idle(*id)).collect();
         for id in idle {
             self.extents.kill(id, number);
         }

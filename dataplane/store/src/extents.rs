@@ -372,6 +372,12 @@ impl Extents {
             .collect()
     }
 
+    /// Whether the next checkpoint but one will have emptied it, for sure.
+    pub(crate) fn is_to_be_emptied(&self, id: ExtentId) -> bool {
+        let extent = &self.table[id.0 as usize];
+        extent.row.state == State::Dead && extent.pins == 0
+    }
+
     pub(crate) fn set_free(&mut self, id: ExtentId) {
         let extent = &mut self.table[id.0 as usize];
         assert!(extent.row.state == State::Dead && extent.pins == 0 && extent.live == 0);

@@ -114,13 +114,18 @@ impl Core {
     }
 
     /// Makes one run of the index of many, where these keep extents from being emptied and no
-    /// other has anything to gain.
+    /// other has anything to gain; and empties what has died by itself.
     async fn tidy_runs(self: &Rc<Core>) -> bool {
         if self.reclaim_begins().await.is_err() {
             return false;
         }
-        // One checkpoint gives their extents up, the next one empties them.
-        let gained = matches!(self.merge_runs(true).await, Ok(true))
+        let merged = matches!(self.merge_runs(true).await, Ok(true));
+        let frees = {
+            let state = self.state.borrow();
+            state.extents.ids().any(|id| state.is_idle(id) || state.extents.is_to_be_emptied(id))
+        };
+        // One checkpoint gives extents up, the next one empties them.
+        let gained = (merged || frees)
             && self.checkpoint(false).await.is_ok()
             && self.checkpoint(false).await.is_ok();
         self.reclaim_ends();

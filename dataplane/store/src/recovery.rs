@@ -10,6 +10,7 @@
 //! recovered index unless the medium lost it, and then the loss is reported as a hole. After an
 //! unclean stop no extent is appended to that was appended to before.
 
+mod again;
 mod ahead;
 mod format;
 mod full_scan;

@@ -3,14 +3,14 @@
 //! What must always hold: a chunk's extent counts it as live from the moment that the chunk is
 //! durable until a manifest without its run is made.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::rc::Rc;
 
 use isotherm_seam::IoBuf;
 
 use crate::api::{GetError, Listed, Page, PutError};
 use crate::append::{Aim, Body, Item, Then};
-use crate::core::{Core, Done, State};
+use crate::core::{Core, Done, Pin, State};
 use crate::index::{
     ChunkId, ChunkInfo, ChunkWriter, ChunkWritten, DeltaKind, Entry, Input, Merge, Merged, Plan,
     Rows, RunInfo, RunSource, plan,
@@ -18,7 +18,7 @@ use crate::index::{
 use crate::layout::{Kills, Kind, Origin, RecordHead, SEGMENT_BYTES, Shape, Stream};
 use crate::record::ReadRecord;
 use crate::store::Pending;
-use crate::{BLOCK_BYTES, Key, Place};
+use crate::{BLOCK_BYTES, ExtentId, Key, Place};
 
 /// Bytes in front of a chunk's entries, and of each entry.
 const CHUNK_HEAD_BYTES: usize = 24;
@@ -268,6 +268,7 @@ impl Core {
         loop {
             match merge.next() {
                 Merged::Entry(entry) => writer.push(entry).await?,
+                Merged::Contradiction(_) => return Err(PutError::Damaged),
                 Merged::NeedChunk(at) => {
                     let read = async |chunk: &ChunkInfo| {
                         self.read_chunk(chunk).await.map_err(|_| PutError::Damaged)
@@ -308,13 +309,22 @@ impl Core {
         Err(failed)
     }
 
+    /// The runs as they are now. Their extents stay as they are for as long as the pins live, also
+    /// when a merge gives them up meanwhile.
+    fn pinned_runs(self: &Rc<Core>) -> (Vec<RunInfo>, Vec<Pin>) {
+        let runs = self.state.borrow().runs.clone();
+        let extents: BTreeSet<ExtentId> =
+            runs.iter().flat_map(|run| &run.chunks).map(|chunk| chunk.place.extent).collect();
+        (runs, extents.into_iter().map(|extent| self.pin(extent)).collect())
+    }
+
     /// Looks for a whole key in the runs; `None` if the newest of them that has it says that it
     /// is gone, or none has it.
     pub(crate) async fn find_in_runs(
         self: &Rc<Core>,
         key: &Key,
     ) -> Result<Option<Entry>, PutError> {
-        let runs = self.state.borrow().runs.clone();
+        let (runs, _pins) = self.pinned_runs();
         for run in &runs {
             let Some(at) = run.chunk_of(key) else { continue };
             let bytes = self.read_chunk(&run.chunks[at]).await.map_err(|_| PutError::Damaged)?;
@@ -382,7 +392,7 @@ impl Core {
         to: Key,
         mut show: impl FnMut(Entry) -> bool,
     ) -> Result<(), GetError> {
-        let runs = self.state.borrow().runs.clone();
+        let (runs, _pins) = self.pinned_runs();
         let memory = Memory { core: Rc::clone(self), next: Some(from) };
         let mut sources = vec![Input::Rows(Rows::new(memory))];
         sources.extend(runs.into_iter().map(|run| Input::Run(RunSource::starting_at(run, &from))));
@@ -390,6 +400,10 @@ impl Core {
         loop {
             match merge.next() {
                 Merged::End => return Ok(()),
+                Merged::Contradiction(entry) => {
+                    let Place { extent, block, .. } = entry.delta.place;
+                    return Err(GetError::Damaged { extent, lba: self.medium.lba(extent, block) });
+                }
                 Merged::NeedChunk(at) => {
                     let read = async |chunk: &ChunkInfo| self.read_chunk(chunk).await;
                     merge.feed(at, read, |chunk| self.damaged_at(&chunk.place)).await?;

@@ -168,6 +168,11 @@ impl Unsettled {
         self.forks.len()
     }
 
+    /// Their indexes, ascending.
+    pub fn indexes(&self) -> impl Iterator<Item = u64> + '_ {
+        self.forks.iter().map(|fork| fork.index)
+    }
+
     /// How many combinations there are; `u64::MAX` stands for that many or more.
     #[must_use]
     pub fn combinations(&self) -> u64 {

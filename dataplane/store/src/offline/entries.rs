@@ -44,6 +44,7 @@ impl Entries<'_> {
         loop {
             match self.merge.next() {
                 Merged::End => return Ok(None),
+                Merged::Contradiction(entry) => return Err(self.disk.damaged(&entry.delta.place)),
                 Merged::Entry(entry) if entry.key < self.from => {}
                 Merged::Entry(entry) => return Ok(Some(entry)),
                 Merged::NeedChunk(at) => {

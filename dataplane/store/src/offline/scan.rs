@@ -106,7 +106,7 @@ impl ScannedDisk {
             survey.extents += 1;
             let (life, _) = self.find_life(id, limit).await?;
             let Some(incarnation) = life else { continue };
-            let walked = self.walker(&options).walk(id, incarnation, 0..limit, false).await?;
+            let walked = self.walker(&options).walk(id, incarnation, 0..limit, u32::MAX).await?;
             survey.holding += 1;
             survey.records += walked.records.len() as u64;
             survey.torn += u64::from(walked.torn);

@@ -15,6 +15,7 @@ use std::rc::Rc;
 
 use isotherm_seam::{IoBuf, IoError, PoolExhausted, Region};
 
+use super::again::PAUSES;
 use super::scan::{OpenError, ScannedDisk};
 use crate::index::RunInfo;
 use crate::layout::{ExtentRow, Origin};
@@ -83,10 +84,7 @@ impl ScannedDisk {
         if run.ready.is_empty() {
             let (count, blocks) = run.row();
             match self.read_row(run, count, blocks, rows).await {
-                Err(OpenError::Index) if count > 1 => {
-                    let blocks = u32::from(run.chunks[0].blocks);
-                    self.read_row(run, 1, blocks, rows).await?;
-                }
+                Err(OpenError::Index) => self.read_alone(run, rows).await?,
                 result => result?,
             }
         }
@@ -97,6 +95,18 @@ impl ScannedDisk {
             run.area = None;
         }
         Ok(AheadBytes { area, payload })
+    }
+
+    /// Reads the next chunk alone, and again after a while if it can't be read.
+    async fn read_alone(&self, run: &mut Ahead, rows: &[ExtentRow]) -> Result<(), OpenError> {
+        let blocks = u32::from(run.chunks[0].blocks);
+        for pause in PAUSES {
+            match self.read_row(run, 1, blocks, rows).await {
+                Err(OpenError::Index) => self.world.handle.sleep(pause).await,
+                result => return result,
+            }
+        }
+        self.read_row(run, 1, blocks, rows).await
     }
 
     /// Reads so many chunks, which take so many blocks.

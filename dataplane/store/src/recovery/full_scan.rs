@@ -3,15 +3,16 @@
 
 use isotherm_seam::IoError;
 
+use super::again::read_block;
 use super::load::Recent;
 use super::recover::{Parts, RecoveryReport};
 use super::scan::{OpenError, ScannedDisk, written_blocks};
+use crate::ExtentId;
 use crate::extents::Extents;
 use crate::layout::{
     Block, Checkpoint, ExtentHead, ExtentRow, Kind, Origin, State as ExtentState, Stream,
 };
 use crate::store::Options;
-use crate::{BLOCK_BYTES, ExtentId};
 
 impl ScannedDisk {
     pub(super) async fn full_scan(&self, options: &Options) -> Result<Parts, OpenError> {
@@ -45,7 +46,7 @@ impl ScannedDisk {
             if let Some(incarnation) = life {
                 row.incarnation = incarnation;
                 incarnation_max = incarnation_max.max(incarnation);
-                let walked = self.walker(options).walk(id, incarnation, 0..limit, false).await?;
+                let walked = self.walker(options).walk(id, incarnation, 0..limit, u32::MAX).await?;
                 row.state = ExtentState::Sealed;
                 row.written = walked.end;
                 row.newest_s = walked.newest_s;
@@ -136,8 +137,7 @@ impl ScannedDisk {
         extent: ExtentId,
         block: u32,
     ) -> Result<Option<(u64, bool)>, OpenError> {
-        let buf = self.world.pool.alloc(BLOCK_BYTES)?;
-        let (result, buf) = self.medium.read(extent, block, buf).await;
+        let (result, buf) = read_block(&self.world, &self.medium, extent, block).await?;
         match result {
             Ok(()) => {}
             Err(IoError::Media { .. } | IoError::TimedOut | IoError::Zone(_)) => return Ok(None),

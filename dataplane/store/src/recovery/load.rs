@@ -67,6 +67,7 @@ impl ScannedDisk {
         loop {
             let entry = match merge.next() {
                 Merged::End => return Ok(()),
+                Merged::Contradiction(_) => return Err(OpenError::Index),
                 Merged::NeedChunk(at) => {
                     // The first source is what is more recent than the runs.
                     let run = &mut ahead[at - 1];

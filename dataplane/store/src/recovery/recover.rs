@@ -31,6 +31,9 @@ pub struct RecoveryReport {
     pub records_torn: u64,
     /// Where something that was acknowledged may be lost: repair it from other disks.
     pub holes: Vec<Hole>,
+    /// Batches that are not what their marks say: torn by a power cut before they were
+    /// acknowledged, or harmed since. What is whole in them counts.
+    pub broken: Vec<Hole>,
     /// Blocks that could not be read.
     pub unreadable_blocks: u64,
 }
@@ -181,7 +184,15 @@ impl ScannedDisk {
         }
         let is_next = row.state == ExtentState::Next;
         let from = if is_next { 0 } else { row.written.min(limit) };
-        let walked = self.walker(options).walk(id, row.incarnation, from..limit, is_next).await?;
+        // Of those that may have been opened few were, and to read all of each would take long.
+        // But a lost write must not hide what lies behind it: whatever was written first ends
+        // within a batch. A zone says itself how far it is written.
+        let walker = self.walker(options);
+        let probe_blocks = match is_next && !is_touched {
+            true => 2 * walker.window_blocks + (options.batch_bytes / BLOCK_BYTES) as u32,
+            false => u32::MAX,
+        };
+        let walked = walker.walk(id, row.incarnation, from..limit, probe_blocks).await?;
         if is_next && walked.is_empty() && !is_touched {
             row.state = ExtentState::Free;
             return Ok(walked);
@@ -248,6 +259,7 @@ impl RecoveryReport {
         self.records_torn += u64::from(walked.torn);
         self.unreadable_blocks += u64::from(walked.unreadable);
         self.holes.extend_from_slice(&walked.holes);
+        self.broken.extend_from_slice(&walked.broken);
     }
 }
 

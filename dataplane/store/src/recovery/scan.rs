@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use isotherm_reactor::Disk;
 use isotherm_seam::{IoBuf, IoError, PoolExhausted, ZoneReport};
 
+use super::again::read_block;
 use super::walk::WalkError;
 use crate::checkpoint::META_BLOCKS;
 use crate::core::World;
@@ -369,8 +370,7 @@ async fn read_window(
         Ok(()) => {}
         Err(IoError::Media { .. } | IoError::TimedOut) => {
             for block in 0..blocks {
-                let single = world.pool.alloc(BLOCK_BYTES)?;
-                let (result, single) = medium.read(extent, at + block, single).await;
+                let (result, single) = read_block(world, medium, extent, at + block).await?;
                 let own = &mut buf[block as usize * BLOCK_BYTES..][..BLOCK_BYTES];
                 match result {
                     Ok(()) => own.copy_from_slice(&single),

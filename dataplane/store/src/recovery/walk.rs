@@ -10,8 +10,11 @@
 
 use isotherm_seam::{IoBuf, IoError, Nanos, PoolExhausted};
 
+use super::again::read_block;
 use crate::core::World;
-use crate::layout::{Block, ExtentHead, Kind, Mark, Origin, RecordHead, Stream, Tomb, Tombs};
+use crate::layout::{
+    Block, ExtentHead, Kind, Mark, Origin, RecordHead, Shape, Stream, Tomb, Tombs,
+};
 use crate::medium::Medium;
 use crate::record::ReadRecord;
 use crate::{BLOCK_BYTES, Bug, ExtentId, Place, Planted};
@@ -59,6 +62,8 @@ pub(crate) struct Walked {
     pub(crate) sequence_max: u64,
     /// Index chunks were found.
     pub(crate) chunks: u32,
+    /// Batches with a sound mark that are not what it says.
+    pub(crate) broken: Vec<Hole>,
 }
 
 impl Walked {
@@ -119,6 +124,24 @@ impl Cursor {
         Cursor { extent, incarnation, at: 0, limit, window: None }
     }
 
+    /// The check blocks of the piece that was found last, each with its checksum.
+    fn heads(&self, found: &Found) -> Vec<(u32, u32)> {
+        let window = self.window.as_ref().expect("it was read");
+        let crc_at = |at: u32| {
+            let is_read = window.holds(at, 1) && !window.is_bad(at);
+            is_read.then(|| (at, Block::over(window.bytes(at, 1)).crc()))
+        };
+        match &found.what {
+            Piece::Bad | Piece::Junk => Vec::new(),
+            Piece::Head(_) | Piece::Mark(_) | Piece::Tombs(_) => {
+                crc_at(found.at).into_iter().collect()
+            }
+            Piece::Record { shape, .. } => (0..shape.segments())
+                .filter_map(|segment| crc_at(found.at + shape.segment_block(segment)))
+                .collect(),
+        }
+    }
+
     /// The bytes of the piece that was found last.
     pub(crate) fn bytes(&self, found: &Found) -> &[u8] {
         self.window.as_ref().expect("it was read").bytes(found.at, found.blocks)
@@ -149,6 +172,7 @@ pub(crate) enum Piece {
     Record {
         kind: Kind,
         head: RecordHead,
+        shape: Shape,
         whole: bool,
         unreadable: u32,
     },
@@ -226,8 +250,8 @@ impl Walker<'_> {
             Err(IoError::Media { .. } | IoError::TimedOut | IoError::Zone(_)) => {
                 // Somewhere in here: one block at a time.
                 for block in 0..blocks {
-                    let single = self.world.pool.alloc(BLOCK_BYTES)?;
-                    let (result, single) = self.medium.read(extent, first + block, single).await;
+                    let (result, single) =
+                        read_block(self.world, self.medium, extent, first + block).await?;
                     let at = block as usize * BLOCK_BYTES;
                     match result {
                         Ok(()) => buf[at..at + BLOCK_BYTES].copy_from_slice(&single),
@@ -245,26 +269,31 @@ impl Walker<'_> {
     }
 
     /// Walks blocks of an extent, as far as they are of this life, from the start of a batch on.
-    /// With `probe` it gives up when the first blocks have nothing of this life.
+    /// It gives up when the first `probe_blocks` have nothing of this life.
     pub(crate) async fn walk(
         &self,
         extent: ExtentId,
         incarnation: u64,
         blocks: std::ops::Range<u32>,
-        probe: bool,
+        probe_blocks: u32,
     ) -> Result<Walked, WalkError> {
         let limit = blocks.end;
         let mut walked = Walked::default();
         let mut pending: Vec<FoundRecord> = Vec::new();
         let mut damage: Vec<(u32, u32)> = Vec::new();
+        // The check blocks since the last mark: where, and the checksum.
+        let mut heads: Vec<(u32, u32)> = Vec::new();
         let mut durable = 0;
         let mut cursor = Cursor { extent, incarnation, at: blocks.start, limit, window: None };
         loop {
-            if probe && walked.is_empty() && cursor.at >= 2 * self.window_blocks {
+            if walked.is_empty() && cursor.at >= probe_blocks {
                 return Ok(walked);
             }
             let Some(piece) = self.next(&mut cursor).await? else { break };
             let at = piece.at;
+            if !matches!(piece.what, Piece::Mark(_)) {
+                heads.extend(cursor.heads(&piece));
+            }
             if !matches!(piece.what, Piece::Bad | Piece::Junk) {
                 durable = piece.durable.max(durable);
                 walked.sequence_max = walked.sequence_max.max(piece.sequence);
@@ -281,7 +310,19 @@ impl Walker<'_> {
                 Piece::Junk => push_damage(&mut damage, at, piece.blocks),
                 Piece::Head(head) => walked.stream = walked.stream.or(head.stream),
                 Piece::Mark(mark) => {
-                    walked.commit(&mut pending, |place| place.block >= mark.first_block);
+                    let own = heads.iter().filter(|(block, _)| *block >= mark.first_block);
+                    let heads_crc = own.fold(0, |heads, (_, crc)| Mark::chain(heads, *crc));
+                    let (first, blocks) = (mark.first_block, at - mark.first_block);
+                    let is_harmed = damage.iter().any(|(block, count)| block + count > first);
+                    // What is whole in a harmed batch counts all the same. But where nothing is
+                    // harmed and the checksums are others, this is not the mark of these records.
+                    if heads_crc == mark.heads_crc || is_harmed {
+                        walked.commit(&mut pending, |place| place.block >= first);
+                    }
+                    if heads_crc != mark.heads_crc {
+                        walked.broken.push(Hole { extent, block: first, blocks });
+                    }
+                    heads.clear();
                 }
                 Piece::Tombs(tombs) => {
                     let place = Place { extent, block: at, blocks: 1, dead: true };
@@ -292,7 +333,7 @@ impl Walker<'_> {
                         pending.push(FoundRecord { place, incarnation, sequence, what });
                     }
                 }
-                Piece::Record { kind, head, whole, unreadable } => {
+                Piece::Record { kind, head, whole, unreadable, .. } => {
                     walked.unreadable += unreadable;
                     if !whole && !self.planted.has(Bug::TornTail) {
                         // Its length is verified, but what lies within may be anything.
@@ -370,7 +411,7 @@ impl Walker<'_> {
                             && self.is_whole(window.bytes(at, blocks), &origin, kind);
                         found.blocks = blocks;
                         cursor.at = at + blocks;
-                        Some(Piece::Record { kind, head, whole, unreadable })
+                        Some(Piece::Record { kind, head, shape, whole, unreadable })
                     }
                 }
             }

@@ -54,6 +54,25 @@ pub struct Trouble {
     pub failing_writes: bool,
     pub rot: bool,
     pub strays: bool,
+    pub time_outs: bool,
+    pub lies: bool,
+}
+
+impl Trouble {
+    /// Whether anything is done to the disk but for cutting its power.
+    pub fn harms(&self) -> bool {
+        self.fails() || self.rot || self.strays || self.lies
+    }
+
+    /// Whether requests fail.
+    fn fails(&self) -> bool {
+        self.errors || self.failing_writes || self.time_outs
+    }
+
+    /// Whether it matters what was written where.
+    pub fn needs_log(&self) -> bool {
+        self.rot || self.strays || self.lies
+    }
 }
 
 /// A step and the number by which it draws.
@@ -86,6 +105,7 @@ pub enum Op {
     Flush,
     Checkpoint,
     Reclaim,
+    Scrub,
     Status,
 }
 
@@ -110,6 +130,10 @@ pub enum Harm {
     ReadErrors(u8),
     WriteErrors(u8),
     FlushErrors(u8),
+    /// Of a hundred reads and writes, so many are answered as timed out.
+    TimeOuts(u8),
+    /// The next flush is answered well and makes nothing durable; the one behind it is honest.
+    Lie,
     /// No more errors.
     Well,
     /// A bit flips, or a sector becomes unreadable, where the newest record of a key lies: the
@@ -206,6 +230,8 @@ impl Setup {
                 failing_writes: draws.happens(0.1),
                 rot: draws.happens(0.15),
                 strays: draws.happens(0.07),
+                time_outs: draws.happens(0.05),
+                lies: draws.happens(0.07),
             },
         }
     }
@@ -318,9 +344,7 @@ impl Writer<'_> {
     fn step(&mut self, number: u64) -> What {
         let draws = &mut Draws::new(self.seed, STEPS, number);
         let trouble = &self.setup.trouble;
-        if (trouble.errors || trouble.failing_writes || trouble.rot || trouble.strays)
-            && draws.happens(0.12)
-        {
+        if trouble.harms() && draws.happens(0.12) {
             return What::Harm(self.harm(draws));
         }
         if draws.happens(0.05) {
@@ -352,16 +376,18 @@ impl Writer<'_> {
         let trouble = &self.setup.trouble;
         let unreadable = draws.happens(0.5);
         loop {
-            match draws.below(12) {
+            match draws.below(16) {
                 0 | 1 if trouble.errors => return Harm::ReadErrors(2 + draws.below(30) as u8),
                 2 if trouble.failing_writes => return Harm::WriteErrors(1 + draws.below(30) as u8),
                 3 if trouble.failing_writes => return Harm::FlushErrors(1 + draws.below(20) as u8),
-                4 if trouble.errors || trouble.failing_writes => return Harm::Well,
+                4 if trouble.fails() => return Harm::Well,
                 5..8 if trouble.rot => return Harm::Record { key: self.key(draws), unreadable },
                 8 if trouble.rot => return Harm::Log { unreadable },
                 9 if trouble.rot => return Harm::Meta { unreadable },
                 10 if trouble.strays => return Harm::Lose,
                 11 if trouble.strays => return Harm::Misdirect { key: self.key(draws) },
+                12 | 13 if trouble.time_outs => return Harm::TimeOuts(1 + draws.below(6) as u8),
+                14 | 15 if trouble.lies => return Harm::Lie,
                 _ => {}
             }
         }
@@ -397,7 +423,8 @@ impl Writer<'_> {
             }
             42..45 => Op::Flush,
             45..49 => Op::Checkpoint,
-            49..55 => Op::Reclaim,
+            49..54 => Op::Reclaim,
+            54..56 => Op::Scrub,
             _ => Op::Status,
         }
     }

@@ -18,7 +18,7 @@ use super::tap::{Log, Tap};
 /// Turns of the core for one step before it counts as going round in circles.
 const TURNS_MAX: u32 = 2_000_000;
 /// Virtual time for one step before it counts as stuck.
-const STEP_MAX: Nanos = Nanos::from_secs(3_600);
+const STEP_MAX: Nanos = Nanos::from_secs(86_400);
 
 thread_local! {
     /// Mapping memory costs more than a sequence: one pool serves them all.

@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use isotherm_reactor::{Disk, Task};
 use isotherm_seam::{Domain, Draws};
-use isotherm_sim::{CrashStyle, FaultRates, Image};
+use isotherm_sim::{CrashStyle, FaultKind, FaultRates, Image};
 use isotherm_store::layout::Kind;
 use isotherm_store::model::{Model, Outcome, State};
 use isotherm_store::{
@@ -53,11 +53,14 @@ pub struct Marks {
     pub merges: u64,
     pub tombs_dropped: u64,
     pub checkpoints: u64,
+    pub scrubbed: u64,
+    pub lies: u64,
+    pub time_outs: u64,
 }
 
 impl Marks {
     /// With names, for printing and for seeing which was never reached.
-    pub fn named(&self) -> [(&'static str, u64); 14] {
+    pub fn named(&self) -> [(&'static str, u64); 17] {
         [
             ("puts", self.puts),
             ("crashes", self.crashes),
@@ -73,10 +76,13 @@ impl Marks {
             ("run merges", self.merges),
             ("tombstones dropped", self.tombs_dropped),
             ("checkpoints", self.checkpoints),
+            ("scrubs", self.scrubbed),
+            ("lying flushes", self.lies),
+            ("time-outs", self.time_outs),
         ]
     }
 
-    fn all(&mut self) -> [&mut u64; 14] {
+    fn all(&mut self) -> [&mut u64; 17] {
         [
             &mut self.puts,
             &mut self.crashes,
@@ -92,6 +98,9 @@ impl Marks {
             &mut self.merges,
             &mut self.tombs_dropped,
             &mut self.checkpoints,
+            &mut self.scrubbed,
+            &mut self.lies,
+            &mut self.time_outs,
         ]
     }
 
@@ -434,6 +443,21 @@ pub async fn perform(shared: Rc<Shared>, store: Store, op: Op) {
             let result = store.reclaim_once().await;
             judge_upkeep(&shared, "a cleaning", result.map(|_| ()));
         }
+        Op::Scrub => match store.scrub_step().await {
+            Ok(report) => {
+                for key in report.damaged.iter().filter(|key| !shared.may_fail(key)) {
+                    shared.refuse(format!("{key}: found damaged, and nothing was harmed"));
+                }
+                shared.marks.borrow_mut().scrubbed += u64::from(report.target.is_some());
+            }
+            Err(GetError::Buffer(_)) => {}
+            Err(error) if is_trouble(&error) => {
+                if !shared.reads_fail.get() && !shared.meta_is_harmed.get() {
+                    shared.refuse(format!("a scrub answered {error}, and nothing was harmed"));
+                }
+            }
+            Err(other) => shared.fail(format!("a scrub answered {other:?}")),
+        },
         Op::Status => {
             let status = store.status();
             if status.live_bytes
@@ -526,13 +550,10 @@ impl<'a> Runner<'a> {
     /// All steps.
     fn through(plan: &'a Plan, planted: Planted, at: &Cell<u64>) -> Result<Runner<'a>, Failure> {
         let setup = &plan.setup;
-        let keep_log = setup.trouble.rot || setup.trouble.strays;
-        let rig = Rig::new(setup.disk(plan.seed), keep_log);
+        let rig = Rig::new(setup.disk(plan.seed), setup.trouble.needs_log());
         let shared = Shared::with(&rig.model, Rc::clone(&rig.log.borrow().meta_is_harmed));
         // What can't be read can't be moved, and an extent with it never gets empty.
-        let t = &setup.trouble;
-        let unharmed = !(t.errors || t.failing_writes || t.rot || t.strays);
-        shared.reclaims.set(setup.auto_reclaim && unharmed);
+        shared.reclaims.set(setup.auto_reclaim && !setup.trouble.harms());
         let mut runner = Runner {
             plan,
             options: options(setup, planted),
@@ -616,7 +637,29 @@ impl<'a> Runner<'a> {
     fn crash(&mut self, style: CrashStyle) {
         self.store = None;
         self.shared.marks.borrow_mut().crashes += 1;
+        self.cut_power(style);
+    }
+
+    fn cut_power(&mut self, style: CrashStyle) {
+        let setup = &self.plan.setup;
+        if setup.trouble.lies {
+            self.note_faults();
+            let disk = setup.disk(0).geometry;
+            let stride =
+                disk.zones.map_or(u64::from(setup.extent_blocks), |zones| zones.zone_blocks);
+            let extent = |block: u64| block / stride * stride..(block / stride + 1) * stride;
+            self.rig.log.borrow_mut().blame_lies(extent);
+        }
         self.rig.crash(style);
+    }
+
+    /// Notes which faults there were that nobody was told of.
+    fn note_faults(&self) {
+        let marks = &mut *self.shared.marks.borrow_mut();
+        marks.lies = self.rig.log.borrow().lies;
+        for fault in self.rig.control.faults() {
+            marks.time_outs |= u64::from(fault.kind == FaultKind::TimedOut);
+        }
     }
 
     fn close(&mut self) -> Result<(), String> {
@@ -649,7 +692,7 @@ impl<'a> Runner<'a> {
                 let model = &self.shared.model;
                 model.known().into_iter().for_each(|key| model.doubt(key));
                 self.set_rates(FaultRates::default());
-                self.rig.crash(CrashStyle::All);
+                self.cut_power(CrashStyle::All);
             }
         }
         if self.store.is_none()
@@ -707,13 +750,13 @@ impl<'a> Runner<'a> {
     }
 
     fn writes_fail(&self) -> bool {
-        self.rates.write_error > 0.0 || self.rates.flush_error > 0.0
+        self.rates.write_error > 0.0 || self.rates.flush_error > 0.0 || self.rates.time_out > 0.0
     }
 
     fn set_rates(&mut self, rates: FaultRates) {
         self.rates = rates;
         self.rig.control.set_rates(rates);
-        self.shared.reads_fail.set(rates.read_error > 0.0);
+        self.shared.reads_fail.set(rates.read_error > 0.0 || rates.time_out > 0.0);
         if self.writes_fail() {
             self.shared.writes_fail.set(true);
         }
@@ -741,6 +784,10 @@ impl<'a> Runner<'a> {
             Harm::FlushErrors(p) => {
                 self.set_rates(FaultRates { flush_error: percent(p), ..self.rates });
             }
+            Harm::TimeOuts(p) => {
+                self.set_rates(FaultRates { time_out: percent(p), ..self.rates });
+            }
+            Harm::Lie => log.borrow_mut().lie_next(),
             Harm::Well => self.set_rates(FaultRates::default()),
             Harm::Record { key: number, unreadable } => {
                 let blocks = log.borrow().record(&key(*number));
@@ -776,6 +823,7 @@ impl<'a> Runner<'a> {
 
     fn finish(mut self) -> Result<Marks, String> {
         self.set_rates(FaultRates::default());
+        self.note_faults();
         let store = self.store.clone().expect("it is open between steps");
         self.rig.run(verify(Rc::clone(&self.shared), store)).ok_or("the last look never ends")?;
         self.right()?;

@@ -4,25 +4,47 @@
 //! precision, and to know whose shards a harm may have cost.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::rc::Rc;
 
-use isotherm_seam::{BlockDevice, Completion, DeviceInfo, Due, Geometry, Lba, Mono, Op, Request};
+use isotherm_seam::{
+    BlockDevice, Completion, DeviceInfo, Due, Geometry, IoError, Lba, Mono, Op, Request,
+};
 use isotherm_sim::{DiskControl, Fault, SimDisk};
 use isotherm_store::layout::{Block, Kind, RecordHead, Tombs};
 use isotherm_store::model::Model;
 use isotherm_store::{BLOCK_BYTES, Key};
+
+/// Whether flushes lie: never two in a row, as no store could live with that.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Lie {
+    Idle,
+    Next,
+    /// It has lied; the next flush is honest.
+    Told,
+}
 
 /// The store's blocks on a disk, and who wrote them.
 pub struct Log {
     control: DiskControl,
     model: Rc<Model>,
     per_block: u64,
+    sectors_per_block: u64,
     /// Nothing is noted where nothing will be harmed.
     is_kept: bool,
     blocks: BTreeMap<u64, Owner>,
     writes: Vec<Vec<Key>>,
     next: Option<Stray>,
+    /// How many more reads of a block fail.
+    stubborn: BTreeMap<u64, u32>,
+    /// Writes that the last flush covers, at most.
+    flushed: u32,
+    lie: Lie,
+    /// Flushes that lied.
+    pub lies: u64,
+    /// Where a write that went astray may land as long as it is in flight.
+    astray: Option<Range<u64>>,
     /// What the store keeps of itself was harmed.
     pub meta_is_harmed: Rc<Cell<bool>>,
     /// Each request is told on the standard error, for whoever looks for a cause.
@@ -51,10 +73,16 @@ impl Log {
             control: control.clone(),
             model: Rc::clone(model),
             per_block: BLOCK_BYTES as u64 / u64::from(geometry.logical.bytes()),
+            sectors_per_block: BLOCK_BYTES as u64 / u64::from(geometry.physical.bytes()),
             is_kept: keep,
             blocks: BTreeMap::new(),
             writes: Vec::new(),
             next: None,
+            stubborn: BTreeMap::new(),
+            flushed: 0,
+            lie: Lie::Idle,
+            lies: 0,
+            astray: None,
             meta_is_harmed: Rc::default(),
             is_told: std::env::var_os("ISOTHERM_TRACE").is_some(),
         }
@@ -85,6 +113,31 @@ impl Log {
         self.control.inject(now, fault);
     }
 
+    /// The next so many reads of a block fail.
+    pub fn be_stubborn(&mut self, block: u64, reads: u32) {
+        self.stubborn.insert(block, reads);
+    }
+
+    /// Whether a read fails; counts.
+    fn refuses(&mut self, op: &Op) -> Option<Lba> {
+        let Op::Read { lba, buf } = op else { return None };
+        let first = lba.0 / self.per_block;
+        let blocks = first..first + (buf.len() / BLOCK_BYTES) as u64;
+        let mut refused = None;
+        for (block, left) in self.stubborn.range_mut(blocks).filter(|(_, left)| **left > 0) {
+            *left -= 1;
+            refused = refused.or(Some(Lba(block * self.per_block)));
+        }
+        refused
+    }
+
+    /// The next flush makes nothing durable.
+    pub fn lie_next(&mut self) {
+        if self.lie == Lie::Idle {
+            self.lie = Lie::Next;
+        }
+    }
+
     pub fn lose_next(&mut self) {
         self.next = Some(Stray::Lost);
     }
@@ -93,9 +146,30 @@ impl Log {
         self.next = Some(Stray::To(block));
     }
 
+    /// Power is about to be cut, and flushes have lied: what a flush covered, and what is unsettled
+    /// nevertheless, may be lost. `extent` gives the blocks of the extent of a block.
+    pub fn blame_lies(&mut self, extent: impl Fn(u64) -> Range<u64>) {
+        let unsettled = self.control.unsettled();
+        let blocks: BTreeSet<u64> =
+            unsettled.indexes().map(|sector| sector / self.sectors_per_block).collect();
+        for block in blocks {
+            let Some(owner) = self.blocks.get(&block).copied() else { continue };
+            if owner.write >= self.flushed {
+                continue;
+            }
+            self.blame(block);
+            if owner.kind == Kind::Head {
+                // It said that an extent was emptied: what it held may count again.
+                let all: Vec<u64> = self.blocks.range(extent(block)).map(|(at, _)| *at).collect();
+                all.into_iter().for_each(|block| self.blame(block));
+            }
+        }
+    }
+
     /// Power was cut: a write still to come is an honest one.
     pub fn forget_stray(&mut self) {
         self.next = None;
+        self.lie = Lie::Idle;
     }
 
     fn tell(&self, now: Mono, op: &Op) {
@@ -167,11 +241,16 @@ impl Log {
             }
         }
         self.writes.push(keys);
+        let meets = |range: &Range<u64>| range.start < first + count && first < range.end;
+        if self.astray.as_ref().is_some_and(meets) {
+            self.blame(first);
+        }
         match stray {
             None => return,
             Some(Stray::Lost) => self.control.inject(now, Fault::LoseNextWrite),
             Some(Stray::To(block)) => {
                 (block..block + count).for_each(|block| self.blame(block));
+                self.astray = Some(block..block + count);
                 let to = Lba(block * self.per_block);
                 self.control.inject(now, Fault::MisdirectNextWrite(to));
             }
@@ -183,12 +262,14 @@ impl Log {
 /// The layer.
 pub struct Tap {
     disk: SimDisk,
+    /// Requests that the disk below never saw.
+    answered: Vec<Completion>,
     log: Rc<RefCell<Log>>,
 }
 
 impl Tap {
     pub fn new(disk: SimDisk, log: &Rc<RefCell<Log>>) -> Tap {
-        Tap { disk, log: Rc::clone(log) }
+        Tap { disk, answered: Vec::new(), log: Rc::clone(log) }
     }
 }
 
@@ -202,25 +283,50 @@ impl BlockDevice for Tap {
     }
 
     fn submit(&mut self, now: Mono, request: Request) -> Result<(), Request> {
-        if self.disk.inflight() >= self.geometry().depth_max as usize {
+        if self.inflight() >= self.geometry().depth_max as usize {
             return Err(request);
         }
         self.log.borrow().tell(now, &request.op);
-        if let Op::Write { lba, buf, .. } = &request.op {
-            self.log.borrow_mut().note(now, *lba, buf);
+        if let Some(lba) = self.log.borrow_mut().refuses(&request.op) {
+            self.answered.push(request.complete(Err(IoError::Media { lba })));
+            return Ok(());
+        }
+        match &request.op {
+            Op::Write { lba, buf, .. } => self.log.borrow_mut().note(now, *lba, buf),
+            Op::Flush => {
+                let log = &mut *self.log.borrow_mut();
+                log.flushed = log.writes.len() as u32;
+                if std::mem::replace(&mut log.lie, Lie::Idle) == Lie::Next {
+                    log.lie = Lie::Told;
+                    log.lies += 1;
+                    self.answered.push(request.complete(Ok(())));
+                    return Ok(());
+                }
+            }
+            _ => {}
         }
         self.disk.submit(now, request)
     }
 
     fn poll(&mut self, now: Mono, done: &mut Vec<Completion>) -> usize {
-        self.disk.poll(now, done)
+        let before = done.len();
+        while done.len() < done.capacity()
+            && let Some(answered) = self.answered.pop()
+        {
+            done.push(answered);
+        }
+        self.disk.poll(now, done);
+        if self.disk.inflight() == 0 {
+            self.log.borrow_mut().astray = None;
+        }
+        done.len() - before
     }
 
     fn due(&self) -> Due {
-        self.disk.due()
+        if self.answered.is_empty() { self.disk.due() } else { Due::Now }
     }
 
     fn inflight(&self) -> usize {
-        self.disk.inflight()
+        self.disk.inflight() + self.answered.len()
     }
 }
