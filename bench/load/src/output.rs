@@ -10,7 +10,7 @@ mod normal;
 mod pretty;
 mod terse;
 
-use isotherm_workload::Direction;
+use isotherm_workload::{Direction, Engine};
 
 use crate::report::{JobResult, Report};
 use crate::series::Rates;
@@ -141,6 +141,16 @@ struct Way<'a> {
     rates: Option<Rates>,
     bytes_per_second: f64,
     iops: f64,
+}
+
+impl Way<'_> {
+    /// From the start of a request until its driver had it, where that was timed. Engines that
+    /// do one thing after the other have none, in fio's eyes.
+    fn submission(&self, job: &JobResult) -> Option<&dyn Times> {
+        let apart = !matches!(job.job.engine, Engine::Sync(_));
+        let parts = self.tally.parts.as_deref().filter(|_| apart);
+        parts.map(|parts| &parts.submission as &dyn Times)
+    }
 }
 
 /// fio's directions, in its order.

@@ -156,7 +156,7 @@ fn the_text_has_fios_line_shapes() {
     let text = ran("[a]\nfilename=memory:4M\nrw=randrw\nnumber_ios=300\n").to_string();
     for shape in [
         "a: (groupid=0, jobs=1): err= 0:",
-        "   read: IOPS=",
+        "  read: IOPS=",
         "  write: IOPS=",
         "    clat (",
         "     lat (",
@@ -413,7 +413,8 @@ fn runtime_and_ramp_count_virtual_seconds() {
     let job = &report.jobs[0];
     let seconds = job.elapsed.as_secs_f64();
     assert!((60.0..61.0).contains(&seconds), "{seconds}");
-    assert!(job.rates[0].iops.samples() >= 119, "{}", job.rates[0].iops.samples());
+    // A half second in which nothing came is no sample.
+    assert!(job.rates[0].iops.samples() >= 117, "{}", job.rates[0].iops.samples());
     assert_eq!(job.depths.level[2], job.depths.level.iter().sum::<u64>(), "always 4 in flight");
 }
 

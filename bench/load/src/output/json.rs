@@ -112,9 +112,6 @@ impl Report {
         out.insert("error".into(), job.failures.first().map_or(0, |f| f.errno()).into());
         out.insert("eta".into(), 0.into());
         out.insert("elapsed".into(), self.took.0.div_ceil(1_000_000_000).into());
-        if let Some(text) = &job.job.description {
-            out.insert("desc".into(), text.clone().into());
-        }
         out.insert("job options".into(), options(&job.job.given));
         let ways = job.ways();
         for way in ways.iter().filter(|way| way.word != "mixed") {
@@ -155,6 +152,9 @@ impl Report {
         out.insert("latency_target".into(), 0.into());
         out.insert("latency_percentile".into(), six(100.0));
         out.insert("latency_window".into(), 0.into());
+        if let Some(text) = &job.job.description {
+            out.insert("desc".into(), text.clone().into());
+        }
         out.insert("isotherm".into(), own_of_job(job));
         Value::Object(out)
     }
@@ -173,8 +173,7 @@ impl Report {
         out.insert("total_ios".into(), tally.ios().into());
         out.insert("short_ios".into(), 0.into());
         out.insert("drop_ios".into(), 0.into());
-        let submission = tally.parts.as_ref().map(|parts| &parts.submission as &dyn Times);
-        out.insert("slat_ns".into(), times(submission, results.slat, job, bins));
+        out.insert("slat_ns".into(), times(way.submission(job), results.slat, job, bins));
         out.insert("clat_ns".into(), times(Some(tally.completion()), results.clat, job, bins));
         out.insert("lat_ns".into(), times(Some(&tally.latencies), results.lat, job, bins));
         if let Some(open) = &tally.open_loop {

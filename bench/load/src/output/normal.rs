@@ -199,17 +199,18 @@ impl Report {
         let tally = &way.tally;
         writeln!(
             out,
-            "  {:>5}: IOPS={}, BW={} ({})({}/{}msec)",
+            "  {}: IOPS={}, BW={} ({})({}/{}msec){}",
             way.word,
             thousands(way.iops),
             binary(way.bytes_per_second, "/s"),
             decimal(way.bytes_per_second, "/s"),
             binary(tally.bytes as f64, ""),
             job.elapsed.0 / 1_000_000,
+            // No zone is ever reset.
+            if matches!(way.word, "write" | "trim") { "; 0 zone resets" } else { "" },
         )?;
-        let submission = tally.parts.as_ref().map(|parts| &parts.submission as &dyn Times);
         let families = [
-            ("slat", submission, results.slat),
+            ("slat", way.submission(job), results.slat),
             ("clat", Some(tally.completion() as &dyn Times), results.clat),
             (" lat", Some(&tally.latencies as &dyn Times), results.lat),
         ];

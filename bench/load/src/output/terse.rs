@@ -85,8 +85,7 @@ fn direction(out: &mut String, report: &Report, job: &JobResult, way: &Way<'_>, 
         (way.bytes_per_second / 1024.0) as u64,
         way.iops as u64,
     );
-    let parts = tally.parts.as_deref().filter(|_| results.slat.told);
-    times(out, parts.map(|parts| &parts.submission as &dyn Times));
+    times(out, way.submission(job).filter(|_| results.slat.told));
     times(out, results.clat.told.then_some(tally.completion() as &dyn Times));
     let counted = match (results.lat.percentiles, results.clat.percentiles) {
         (true, _) => Some(&tally.latencies).filter(|_| results.lat.told),
