@@ -33,6 +33,8 @@ pub enum Trouble {
         /// How long it may have taken.
         limit: Nanos,
     },
+    /// A block is not what was written; what is wrong with it is among the notes of its disk.
+    Flawed,
     /// A rate was below `rate_min` or `rate_iops_min`.
     TooSlow(TooSlow),
     /// One request in flight does not keep `latency_target`.
@@ -58,6 +60,9 @@ impl fmt::Display for Failure {
                 ms(took),
                 ms(limit)
             ),
+            Trouble::Flawed => {
+                write!(f, "disk {disk}: what is at sector {sector} is not what was written")
+            }
             Trouble::TooSlow(slow) => {
                 let unit = if slow.in_bytes { "bytes" } else { "requests" };
                 let (got, wanted) = (slow.got, slow.wanted);
@@ -78,6 +83,8 @@ impl Failure {
     /// The errno that stands for it in fio's results.
     pub fn errno(&self) -> i32 {
         match self.cause {
+            // EILSEQ, as fio has it.
+            Trouble::Flawed => 84,
             Trouble::Request(error) | Trouble::Flush(error) => errno(error),
             Trouble::TooLong { .. } | Trouble::Unreachable { .. } => 110, // ETIMEDOUT
             Trouble::TooSlow(_) => 5,                                     // EIO

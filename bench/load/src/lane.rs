@@ -7,6 +7,7 @@
 //! request, and a request's buffer goes on to the next one. After a failure no new request is
 //! sent, unless the job says to go on, and what is in flight is waited for.
 
+mod checks;
 mod disk;
 mod flush;
 mod next;
@@ -21,10 +22,12 @@ use crate::failure::Trouble;
 use crate::meter::Meter;
 use crate::tally::Moments;
 use crate::{Depths, Failure, Tally};
+use checks::Checks;
 use disk::{NOT_WRITING, Next};
 use flush::Flushes;
 use rules::{Rules, Verdict};
 
+pub(crate) use checks::CheckOrder;
 pub(crate) use disk::LaneDisk;
 pub(crate) use order::{LaneOrder, Rate, RuleOrder, Standing};
 
@@ -41,6 +44,8 @@ struct Slot {
     direction: Direction,
     /// It is no transfer.
     flush: bool,
+    /// It reads back what was written.
+    check: bool,
 }
 
 /// A running copy of a job.
@@ -63,6 +68,9 @@ pub(crate) struct Lane {
     /// Fills each write, where that is not done once.
     filling: Option<Box<Filling>>,
     flushes: Option<Box<Flushes>>,
+    checks: Option<Box<Checks>>,
+    /// Checks among what is in flight.
+    checking: u32,
     rules: Option<Box<Rules>>,
     /// Until when the rules forbid to send.
     shut: Option<Due>,
@@ -118,6 +126,7 @@ impl Lane {
             bytes: order.io_bytes(),
             direction: Direction::Read,
             flush: false,
+            check: false,
         };
         // The lowest slot is taken first.
         let idle = bufs.into_iter().enumerate().rev().map(|(i, buf)| (i as u32, buf)).collect();
@@ -146,7 +155,8 @@ impl Lane {
                 && !results.logs.any()
                 && fixed.is_some()
                 && rules.is_none()
-                && back.is_none(),
+                && back.is_none()
+                && order.check.is_none(),
             timed,
             modelled,
             slots: vec![slot; order.depth as usize].into(),
@@ -157,9 +167,11 @@ impl Lane {
             next_disk: 0,
             service: turns.then(|| Service::new(&order.service, disks.len(), order.seed)),
             held_on: None,
-            filling: (order.writes() && order.filling.refills())
+            filling: (order.writes() && (order.filling.refills() || order.check.is_some()))
                 .then(|| Box::new(Filling::new(&order.filling, order.seed))),
             flushes: Flushes::new(every, at_end, order.depth).map(Box::new),
+            checks: order.check.as_ref().map(|check| Box::new(Checks::new(check, order.depth))),
+            checking: 0,
             rules: rules.map(Box::new),
             shut: None,
             back: back.map(Box::new),
@@ -191,6 +203,7 @@ impl Lane {
             self.arrivals[direction.index()] =
                 rate.map(|rate| Arrivals::new(now, rate, self.order.process, seed));
         }
+        self.recall();
         self.begin_measuring(now);
         if let Some(book) = &mut self.meter.book {
             book.begin(now);
@@ -333,6 +346,7 @@ impl Lane {
         let slot = &self.slots[index as usize];
         let on = &mut self.disks[disk];
         self.inflight -= 1;
+        self.checking -= u32::from(slot.check);
         if let Some(writing) = on.writing.get_mut(index as usize) {
             *writing = NOT_WRITING;
         }
@@ -353,6 +367,10 @@ impl Lane {
                 if let Some(rules) = &mut self.rules {
                     let verdict = rules.completed(now, direction, bytes, now.since(start));
                     self.obey(verdict, disk, lba, now);
+                }
+                if self.checks.is_some() {
+                    let buf = completion.buf.as_mut().expect("it comes back");
+                    self.checked(disk, index, buf, now);
                 }
             }
             Err(error) => self.request_failed(disk, index, error, now),
@@ -375,7 +393,7 @@ impl Lane {
             }
             sent += 1;
         }
-        if self.left == 0 && self.inflight == 0 && self.is_drained() {
+        if self.left == 0 && self.inflight == 0 && self.is_drained() && !self.owes_check() {
             sent += self.send_end(*now);
         }
         sent
@@ -394,11 +412,22 @@ impl Lane {
         if self.flushes.as_ref().is_some_and(|flushes| flushes.is_due()) && self.left > 0 {
             return self.send_flush(index, buf, now);
         }
+        if self.checks.is_some() && self.is_to_check() {
+            return self.send_check(index, buf, now);
+        }
         let Some((disk, next)) = self.next(now) else { return false };
         let on = &mut self.disks[disk];
         let Next { direction, lba, bytes, intended } = next;
-        self.slots[index as usize] =
-            Slot { start: now, intended, issued: now, lba, bytes, direction, flush: false };
+        self.slots[index as usize] = Slot {
+            start: now,
+            intended,
+            issued: now,
+            lba,
+            bytes,
+            direction,
+            flush: false,
+            check: false,
+        };
         let mut buffer = buf.take().expect("a read or a write brings its buffer back");
         if self.fixed.is_none() {
             buffer.set_len(bytes as usize);
@@ -410,6 +439,15 @@ impl Lane {
                 on.writing[index as usize] = (lba.0, end);
                 if let Some(filling) = &mut self.filling {
                     filling.fill(on.block, lba, &mut buffer);
+                }
+                if let Some(checks) = &mut self.checks {
+                    checks.seal(
+                        index,
+                        on.block.byte_offset(lba),
+                        self.order.seed,
+                        now,
+                        &mut buffer,
+                    );
                 }
                 Op::Write { lba, buf: buffer, persist: self.order.persist }
             }
@@ -486,6 +524,7 @@ impl Lane {
         if let Some(flushes) = &mut self.flushes {
             flushes.give_up();
         }
+        self.leave_unchecked();
         self.stop(now);
     }
 
@@ -505,6 +544,7 @@ impl Lane {
             self.obey(verdict, 0, Lba(0), now);
         }
         if self.is_called_off() {
+            self.leave_unchecked();
             self.stop(now);
         }
         before > 0 && self.left == 0
@@ -535,7 +575,7 @@ impl Lane {
 
     /// Whether all is done that will be.
     pub(crate) fn is_done(&self) -> bool {
-        self.inflight == 0 && self.is_drained() && !self.owes_flush()
+        self.inflight == 0 && self.is_drained() && !self.owes_flush() && !self.owes_check()
     }
 
     /// When the next turn can be of use.

@@ -15,15 +15,17 @@ use isotherm_seam::{
     Park, Persist, PoolClass, PoolLayout, Request, Tag, Unpark,
 };
 use isotherm_uring::{Ring, RingConfig};
+use isotherm_verify::Format;
 use isotherm_workload::{AddressPlan, Addresses, Content, Direction, Extent, Filling, Job};
 use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 
 use crate::company::SteadyKey;
-use crate::lane::{Lane, LaneDisk, LaneOrder, Rate, RuleOrder, Standing};
+use crate::lane::{CheckOrder, Lane, LaneDisk, LaneOrder, Rate, RuleOrder, Standing};
 use crate::plan::{Seat, is_device};
 use crate::region::{self, Region};
 use crate::setup::{SetupCause, SetupError};
 use crate::shared::Shared;
+use crate::target;
 
 /// Length of the writes that fill a memory before it is read, in bytes.
 const FILL_BYTES: u32 = 1 << 20;
@@ -140,7 +142,7 @@ impl Drivers {
             let device = device.map_err(|cause| SetupError::new(job, "filename", cause))?;
             devices.push((device, behind));
         }
-        let mut order = order(job, seat.seed, steady);
+        let mut order = order(job, seat, steady)?;
         let mut disks = Vec::new();
         let mut bytes = 0u64;
         for (_, (device, _)) in seat.specs.iter().zip(&devices) {
@@ -272,7 +274,7 @@ fn is_bare_memory(spec: &Spec) -> bool {
     spec.text().starts_with("memory:")
 }
 
-fn order(job: &Job, seed: u64, steady: SteadyKey) -> LaneOrder {
+fn order(job: &Job, seat: &Seat, steady: SteadyKey) -> Result<LaneOrder, SetupError> {
     let read_percent = match (job.pattern.reads, job.pattern.writes) {
         (true, true) => job.read_percent,
         (true, false) => 100,
@@ -284,13 +286,14 @@ fn order(job: &Job, seed: u64, steady: SteadyKey) -> LaneOrder {
         let requests = job.rate_iops[index].map(Rate::Requests);
         requests.or(job.rate_bytes[index].map(Rate::Bytes)).filter(|_| used[index])
     };
-    LaneOrder {
+    Ok(LaneOrder {
         sizes: job.sizes.clone(),
         depth: job.depth_effective(),
         read_percent,
         rates: Direction::ALL.map(rate),
         process: job.process,
         filling: job.filling.clone(),
+        check: check(job, seat)?,
         persist: if job.sync.each { Persist::Fua } else { Persist::Flush },
         flush_every: job.sync.flush_every(),
         flush_at_end: job.sync.at_end || job.sync.on_close,
@@ -301,9 +304,35 @@ fn order(job: &Job, seed: u64, steady: SteadyKey) -> LaneOrder {
         service: job.files.service.clone(),
         queue: job.queue,
         rules: RuleOrder::of(job, steady),
-        seed,
+        seed: seat.seed,
         results: job.results.clone(),
+    })
+}
+
+/// How the blocks of a seat are sealed and checked.
+fn check(job: &Job, seat: &Seat) -> Result<Option<CheckOrder>, SetupError> {
+    let plan = &job.check;
+    // `null` keeps nothing, so nothing can be checked there; fio passes over it likewise.
+    let kept = seat.specs.iter().all(|spec| !target::keeps_nothing(spec));
+    let Some(kind) = plan.kind().filter(|_| kept) else { return Ok(None) };
+    let shortest = job.block_bytes_min() as u32;
+    let interval = plan.interval.or(region::has_several_lengths(job).then_some(shortest));
+    let format = Format::new(kind, interval, plan.offset, plan.pattern.clone(), shortest)
+        .map_err(|misfit| SetupError::new(job, "verify", misfit))?;
+    if plan.only && job.time_based {
+        return Err(SetupError::new(job, "verify_only", SetupCause::EndlessCheck));
     }
+    let batch = |every| (every, plan.backlog_batch.unwrap_or(every));
+    Ok(Some(CheckOrder {
+        format,
+        after: plan.after,
+        only: plan.only,
+        fatal: plan.fatal,
+        pass: plan.pass,
+        dump: plan.dump,
+        backlog: plan.backlog.map(batch),
+        thread: seat.rank as u16 + 1,
+    }))
 }
 
 /// What a job is to transfer of regions of so many bytes: requests at most, and bytes at least.

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use isotherm_host::safety::Refusal;
 use isotherm_seam::{Nanos, OpenError, RegionError};
+use isotherm_verify::Misfit;
 use isotherm_workload::{Job, Place};
 
 /// What a run is started with, beside its jobs.
@@ -152,6 +153,12 @@ pub enum SetupCause {
     /// Rates of both kinds.
     #[error("a rate in bytes and one in requests exclude each other")]
     TwoRates,
+    /// Blocks can't be sealed as asked.
+    #[error(transparent)]
+    Check(#[from] Misfit),
+    /// What was written is told by drawing it again, which has no end.
+    #[error("verify_only goes once through what was written: leave out time_based")]
+    EndlessCheck,
     /// None of the processors of a job is one of the run's.
     #[error("none of these processors is one that the program may use; see --cores")]
     NoProcessor,

@@ -81,6 +81,11 @@ pub(crate) fn is_void(path: &str) -> bool {
     matches!(path, "/dev/null" | "/dev/zero")
 }
 
+/// Whether what is written there is gone.
+pub(crate) fn keeps_nothing(spec: &Spec) -> bool {
+    spec.text().split(',').next_back().is_some_and(|leaf| leaf.starts_with("null:"))
+}
+
 /// One spec, or the paths of a list as specs.
 fn split(name: &str, job: &Job) -> Vec<String> {
     let head = name.split([':', ',', '?']).next().unwrap_or(name);

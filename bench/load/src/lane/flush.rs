@@ -111,6 +111,7 @@ impl Lane {
             bytes: 0,
             direction: Direction::Write,
             flush: true,
+            check: false,
         };
         self.inflight += 1;
     }

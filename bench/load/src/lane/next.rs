@@ -123,7 +123,7 @@ impl Lane {
     }
 
     #[inline(always)]
-    fn mix(&mut self) -> Direction {
+    pub(super) fn mix(&mut self) -> Direction {
         match self.order.read_percent {
             0 => Direction::Write,
             100 => Direction::Read,

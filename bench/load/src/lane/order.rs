@@ -8,6 +8,7 @@ use isotherm_workload::{
     Results, ServicePlan, SizeLaw, SteadyPlan, ThinkPlan,
 };
 
+use super::CheckOrder;
 use crate::company::{Company, SteadyKey};
 
 /// What a lane is to do, with everything resolved against its devices.
@@ -24,6 +25,8 @@ pub(crate) struct LaneOrder {
     pub(crate) process: ArrivalProcess,
     /// What writes leave behind.
     pub(crate) filling: FillingPlan,
+    /// Whether it is sealed, and what is read is checked.
+    pub(crate) check: Option<CheckOrder>,
     /// When a write is durable.
     pub(crate) persist: Persist,
     /// Flush after so many writes.

@@ -95,6 +95,7 @@ fn order(depth: u32, read_percent: u32, ios: u64) -> LaneOrder {
         rates: [None; 2],
         process: ArrivalProcess::Linear,
         filling: job.filling.clone(),
+        check: None,
         persist: Persist::Flush,
         flush_every: None,
         flush_at_end: false,

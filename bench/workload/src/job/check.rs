@@ -19,6 +19,8 @@ pub struct CheckPlan {
     pub only: bool,
     /// The first flaw ends the job.
     pub fatal: bool,
+    /// Flaws are counted, and the job has not failed.
+    pub pass: bool,
     /// Blocks with flaws are kept in files, as they were read.
     pub dump: bool,
     /// Check after so many writes, and not only at the end.
@@ -37,6 +39,7 @@ impl Default for CheckPlan {
             after: true,
             only: false,
             fatal: false,
+            pass: false,
             dump: false,
             backlog: None,
             backlog_batch: None,
