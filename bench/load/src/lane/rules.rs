@@ -35,6 +35,8 @@ pub(super) struct Rules {
     sent: u64,
     /// Requests and bytes, by direction.
     completed: [(u64, u64); 2],
+    /// Those when the least rates were looked at last.
+    looked_at: [(u64, u64); 2],
     flow_until: Mono,
     steady: Option<SteadyLane>,
 }
@@ -81,6 +83,7 @@ impl Rules {
             batched: 0,
             sent: 0,
             completed: [(0, 0); 2],
+            looked_at: [(0, 0); 2],
             flow_until: Mono::ZERO,
             steady: None,
         };
@@ -232,9 +235,14 @@ impl Rules {
     /// Looks up, ten times a second.
     pub(super) fn tick(&mut self, now: Mono) -> Verdict {
         if let Some(floor) = &mut self.floor
-            && let Err(slow) = floor.check(now, self.completed)
+            && self.looked_at != self.completed
         {
-            return Verdict::Failed(slow.direction, Trouble::TooSlow(slow));
+            // As in fio, only when something has completed: a rate of less than one request a
+            // cycle is kept too.
+            self.looked_at = self.completed;
+            if let Err(slow) = floor.check(now, self.completed) {
+                return Verdict::Failed(slow.direction, Trouble::TooSlow(slow));
+            }
         }
         let Some(steady) = &mut self.steady else { return Verdict::GoOn };
         let [reads, writes] = self.completed;
