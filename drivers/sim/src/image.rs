@@ -206,9 +206,13 @@ fn noise(base: u64, offset: usize, out: &mut [u8]) {
     let (first, whole) = out.split_at_mut(head);
     first.copy_from_slice(&word(offset / 8)[within..within + head]);
     let start = offset.div_ceil(8);
-    for (index, bytes) in (start..).zip(whole.chunks_mut(8)) {
-        bytes.copy_from_slice(&word(index)[..bytes.len()]);
+    // Of a fixed length, or each would be a call: a third of the time of the store's sequences.
+    let count = whole.len() / 8;
+    let (words, rest) = whole.as_chunks_mut::<8>();
+    for (index, bytes) in (start..).zip(words) {
+        *bytes = word(index);
     }
+    rest.copy_from_slice(&word(start + count)[..rest.len()]);
 }
 
 #[cfg(test)]
