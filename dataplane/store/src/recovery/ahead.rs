@@ -130,8 +130,11 @@ impl ScannedDisk {
         let window = super::recover::window_blocks(&self.medium);
         let mut under_way = VecDeque::new();
         let mut at = 0;
+        // The first read goes alone: of several at once a drive begins with the one that comes
+        // under its head first, and pays turns until they are in order.
+        let mut together = 1;
         while at < blocks || !under_way.is_empty() {
-            if at < blocks && under_way.len() < READS {
+            if at < blocks && under_way.len() < together {
                 let len = window.min(blocks - at);
                 match self.world.pool.alloc(len as usize * BLOCK_BYTES) {
                     Ok(buf) => {
@@ -146,6 +149,7 @@ impl ScannedDisk {
             }
             let (from, read) = under_way.pop_front().expect("otherwise one was begun");
             let (result, buf): (Result<(), IoError>, IoBuf) = read.await;
+            together = READS;
             match result {
                 Ok(()) => {}
                 Err(IoError::Media { .. } | IoError::TimedOut | IoError::Zone(_)) => {
