@@ -186,6 +186,16 @@ impl Extents {
         self.empty.saturating_sub(self.reserve.total())
     }
 
+    /// Extents of room below which the cleaner works.
+    pub(crate) fn slack(&self) -> u32 {
+        (self.len() / 64).clamp(2, 64)
+    }
+
+    /// Puts will soon find no extent.
+    pub(crate) fn is_short(&self) -> bool {
+        self.room() < self.slack()
+    }
+
     pub(crate) fn reserve(&self) -> Reserve {
         self.reserve
     }

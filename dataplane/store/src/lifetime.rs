@@ -21,8 +21,9 @@
 //! | brief, others     | four ages               | by age, square root | 1.92 |
 //! | two brief, others | young, old              | by age, square root | 1.88 |
 //!
-//! Each lane costs an open extent and, on a mechanical disk, a seek per batch, so two of each it
-//! is. With thresholds half or twice as high 1.93 becomes 1.96 at most.
+//! Each lane costs an open extent and, on a mechanical disk, a seek per batch. So two of each it is,
+//! and puts have one lane as long as the cleaner has nothing to do. With thresholds half or twice as
+//! high 1.93 becomes 1.96 at most.
 
 use crate::ExtentId;
 use crate::append::Aim;
@@ -34,8 +35,8 @@ const BRIEF_LIFETIME: f64 = 0.25;
 /// What is moved is old if it has lived for so many changes per shard of the disk.
 const OLD_AGE: f64 = 0.5;
 
-/// Where a put goes, by the changes since that of what it replaces (`None` if nothing is known to
-/// be replaced) and the entries of the store.
+/// Where a put goes while room is short, by the changes since that of what it replaces (`None` if
+/// nothing is known to be replaced) and the entries of the store.
 pub(crate) fn aim_of_put(lifetime: Option<u64>, entries: u64) -> Aim {
     match lifetime {
         Some(lifetime) if (lifetime as f64) < BRIEF_LIFETIME * entries as f64 => Aim::Brief,

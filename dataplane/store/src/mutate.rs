@@ -100,7 +100,12 @@ impl Core {
             let sequence = replaced.as_ref().and_then(|live| live.sequence);
             let lifetime = sequence.map(|sequence| state.next_sequence.saturating_sub(sequence));
             let is_refused = replaced.is_none() && state.index.room() < queued;
-            (is_refused, aim_of_put(lifetime, state.index.len()))
+            let aim = match state.extents.is_short() {
+                true => aim_of_put(lifetime, state.index.len()),
+                // Two lanes cost a seek for each batch: none where there is nothing to clean.
+                false => Aim::Fresh,
+            };
+            (is_refused, aim)
         };
         if is_refused {
             return self.answer_early(put.key, slot, change, Err(PutError::IndexFull));

@@ -78,9 +78,8 @@ impl Core {
         loop {
             let (over, is_short) = {
                 let state = self.state.borrow();
-                let slack = (state.extents.len() / 64).clamp(2, 64);
                 let may = !state.closing && !state.fenced && self.options.reclaims;
-                (state.over, may && state.extents.room() < slack)
+                (state.over, may && state.extents.is_short())
             };
             if over {
                 return;
@@ -135,7 +134,7 @@ impl Core {
     /// The cleaner's share of disk time, 0.1 to 0.7, by what is left of the room.
     fn cleaning_share(&self) -> f64 {
         let state = self.state.borrow();
-        let slack = f64::from((state.extents.len() / 64).clamp(2, 64));
+        let slack = f64::from(state.extents.slack());
         let left = f64::from(state.extents.room()) / slack;
         0.1 + 0.6 * (1.0 - left.min(1.0))
     }
