@@ -13,6 +13,8 @@ use isotherm_seam::{
 };
 use isotherm_sim::{SimClock, SimPark};
 use isotherm_store::{FormatOptions, Key, Options, Put, PutBuf, PutError, Store, World, format};
+#[cfg(feature = "peers")]
+use isotherm_uring::{Ring, RingConfig};
 use nix::sys::time::TimeValLike;
 use nix::time::ClockId;
 
@@ -59,26 +61,44 @@ pub(crate) fn host<T: 'static, F: Future<Output = T> + 'static>(
     pool: BufPool,
     task: impl FnOnce(World, Disk) -> F,
 ) -> T {
-    let clock = HostClock::new();
-    let mut reactor = Reactor::new(ThreadPark::new(), clock, ReactorConfig::default());
-    let disk = reactor.attach(device);
-    let world = World { handle: reactor.handle().clone(), pool, clock: Rc::new(clock) };
-    reactor.run(task(world, disk))
+    drive(ThreadPark::new(), device, pool, task)
 }
 
-/// Runs in wall-clock time on a device that works on other threads.
+/// Runs in wall-clock time on a file or block device: by io_uring, or on threads where that is
+/// refused.
 #[cfg(feature = "peers")]
 pub(crate) fn host_file<T: 'static, F: Future<Output = T> + 'static>(
-    spec: &str,
+    path: &std::path::Path,
     pool: BufPool,
     task: impl FnOnce(World, Disk) -> F,
 ) -> T {
-    let (clock, park) = (HostClock::new(), ThreadPark::new());
     let options = OpenOptions { write: true, ..OpenOptions::default() };
-    let context = OpenContext { options, unparker: park.unparker(), seed: 1, leaves: &mut [] };
-    let device = Spec::parse(spec).and_then(|spec| spec.open(context));
+    match Ring::new(&RingConfig { entries: 256, pool: pool.clone() }) {
+        Ok(ring) => {
+            let device = ring.open(path, &options).unwrap_or_else(|e| panic!("{e}"));
+            drive(ring, Box::new(device), pool, task)
+        }
+        Err(_) => {
+            let park = ThreadPark::new();
+            let spec = Spec::parse(&format!("file:{}", path.display()));
+            let context =
+                OpenContext { options, unparker: park.unparker(), seed: 1, leaves: &mut [] };
+            let device = spec.and_then(|spec| spec.open(context));
+            drive(park, device.unwrap_or_else(|e| panic!("{e}")), pool, task)
+        }
+    }
+}
+
+fn drive<T: 'static, P: Park, F: Future<Output = T> + 'static>(
+    park: P,
+    device: Box<dyn BlockDevice>,
+    pool: BufPool,
+    task: impl FnOnce(World, Disk) -> F,
+) -> T {
+    crate::report::verbose(&format!("{:?}", device.info()));
+    let clock = HostClock::new();
     let mut reactor = Reactor::new(park, clock, ReactorConfig::default());
-    let disk = reactor.attach(device.unwrap_or_else(|e| panic!("{e}")));
+    let disk = reactor.attach(device);
     let world = World { handle: reactor.handle().clone(), pool, clock: Rc::new(clock) };
     reactor.run(task(world, disk))
 }
