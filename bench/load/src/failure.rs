@@ -35,6 +35,8 @@ pub enum Trouble {
     },
     /// A block is not what was written; what is wrong with it is among the notes of its disk.
     Flawed,
+    /// The log that is replayed has changed since the run began.
+    Trace,
     /// A rate was below `rate_min` or `rate_iops_min`.
     TooSlow(TooSlow),
     /// One request in flight does not keep `latency_target`.
@@ -60,6 +62,7 @@ impl fmt::Display for Failure {
                 ms(took),
                 ms(limit)
             ),
+            Trouble::Trace => write!(f, "disk {disk}: the log that is replayed can't be read on"),
             Trouble::Flawed => {
                 write!(f, "disk {disk}: what is at sector {sector} is not what was written")
             }
@@ -85,6 +88,7 @@ impl Failure {
         match self.cause {
             // EILSEQ, as fio has it.
             Trouble::Flawed => 84,
+            Trouble::Trace => 5, // EIO
             Trouble::Request(error) | Trouble::Flush(error) => errno(error),
             Trouble::TooLong { .. } | Trouble::Unreachable { .. } => 110, // ETIMEDOUT
             Trouble::TooSlow(_) => 5,                                     // EIO

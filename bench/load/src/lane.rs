@@ -14,6 +14,7 @@ mod next;
 mod order;
 mod rules;
 mod sight;
+mod trace;
 
 use isotherm_seam::{Clock, Completion, Due, IoBuf, IoError, Lba, Mono, Nanos, Op, Request, Tag};
 use isotherm_workload::{Arrivals, Direction, FastRng, Filling, Service, ServicePlan};
@@ -30,6 +31,7 @@ use rules::{Rules, Verdict};
 pub(crate) use checks::CheckOrder;
 pub(crate) use disk::LaneDisk;
 pub(crate) use order::{LaneOrder, Rate, RuleOrder, Standing};
+pub(crate) use trace::LaneTrace;
 
 const MIX: isotherm_seam::Domain = isotherm_seam::Domain::new("load.mix");
 
@@ -68,6 +70,7 @@ pub(crate) struct Lane {
     /// Fills each write, where that is not done once.
     filling: Option<Box<Filling>>,
     flushes: Option<Box<Flushes>>,
+    trace: Option<Box<LaneTrace>>,
     checks: Option<Box<Checks>>,
     /// Checks among what is in flight.
     checking: u32,
@@ -115,6 +118,7 @@ impl Lane {
         order: LaneOrder,
         disks: Vec<LaneDisk>,
         bufs: Vec<IoBuf>,
+        trace: Option<LaneTrace>,
     ) -> Lane {
         assert!(!disks.is_empty() && bufs.len() == order.depth as usize && order.depth > 0);
         assert!(bufs.iter().all(|buf| buf.len() == order.io_bytes() as usize));
@@ -156,7 +160,8 @@ impl Lane {
                 && fixed.is_some()
                 && rules.is_none()
                 && back.is_none()
-                && order.check.is_none(),
+                && order.check.is_none()
+                && trace.is_none(),
             timed,
             modelled,
             slots: vec![slot; order.depth as usize].into(),
@@ -169,7 +174,10 @@ impl Lane {
             held_on: None,
             filling: (order.writes() && (order.filling.refills() || order.check.is_some()))
                 .then(|| Box::new(Filling::new(&order.filling, order.seed))),
-            flushes: Flushes::new(every, at_end, order.depth).map(Box::new),
+            // A log says by itself when it flushes.
+            flushes: Flushes::new(every.or(trace.as_ref().map(|_| u64::MAX)), at_end, order.depth)
+                .map(Box::new),
+            trace: trace.map(Box::new),
             checks: order.check.as_ref().map(|check| Box::new(Checks::new(check, order.depth))),
             checking: 0,
             rules: rules.map(Box::new),
@@ -204,6 +212,9 @@ impl Lane {
                 rate.map(|rate| Arrivals::new(now, rate, self.order.process, seed));
         }
         self.recall();
+        if let Some(trace) = &mut self.trace {
+            trace.start(now);
+        }
         self.begin_measuring(now);
         if let Some(book) = &mut self.meter.book {
             book.begin(now);
@@ -226,7 +237,7 @@ impl Lane {
         self.depths = Depths::default();
         let timed = self.timed;
         for disk in &mut self.disks {
-            disk.tallies = self.order.rates.map(|rate| Tally::new(rate.is_some(), timed));
+            disk.tallies = self.order.opens().map(|open| Tally::new(open, timed));
         }
         if let Some(runtime) = self.order.runtime {
             self.stop_at = now + runtime;
@@ -409,13 +420,18 @@ impl Lane {
         buf: &mut Option<IoBuf>,
         now: Mono,
     ) -> bool {
-        if self.flushes.as_ref().is_some_and(|flushes| flushes.is_due()) && self.left > 0 {
+        let flushes = self.flushes.as_ref();
+        if flushes.is_some_and(|f| f.is_due() && (self.left > 0 || f.is_demanded())) {
             return self.send_flush(index, buf, now);
         }
         if self.checks.is_some() && self.is_to_check() {
             return self.send_check(index, buf, now);
         }
-        let Some((disk, next)) = self.next(now) else { return false };
+        let Some((disk, next)) = self.next(now) else {
+            // What a log has next may be a flush.
+            let demanded = self.flushes.as_ref().is_some_and(|flushes| flushes.is_demanded());
+            return demanded && self.send_flush(index, buf, now);
+        };
         let on = &mut self.disks[disk];
         let Next { direction, lba, bytes, intended } = next;
         self.slots[index as usize] = Slot {
@@ -473,7 +489,7 @@ impl Lane {
             *writing = NOT_WRITING;
         }
         on.held = Some(next);
-        if self.service.is_some() {
+        if self.service.is_some() || self.trace.is_some() {
             self.held_on = Some(disk);
         }
         false
@@ -564,13 +580,17 @@ impl Lane {
             open.unsent_ios += arrivals.count_before(now, worth).min(self.left);
         }
         self.left = 0;
+        if let Some(flushes) = &mut self.flushes {
+            flushes.forget();
+        }
         self.disks.iter_mut().for_each(|disk| disk.held = None);
         self.held_on = None;
     }
 
     /// Whether nothing waits to be sent.
     fn is_drained(&self) -> bool {
-        self.left == 0 && self.disks.iter().all(|disk| disk.held.is_none())
+        let demanded = self.flushes.as_ref().is_some_and(|flushes| flushes.is_demanded());
+        self.left == 0 && !demanded && self.disks.iter().all(|disk| disk.held.is_none())
     }
 
     /// Whether all is done that will be.
@@ -595,13 +615,19 @@ impl Lane {
             let shut = if shut == Due::Idle && self.inflight == 0 { Due::Now } else { shut };
             return due.min(shut).min(Due::At(self.stop_at));
         }
-        if due == Due::Idle && !self.is_done() && self.arrivals.iter().all(Option::is_none) {
+        let waits = self.trace.as_ref().is_some_and(|trace| trace.due() != Due::Idle);
+        if due == Due::Idle
+            && !self.is_done()
+            && self.arrivals.iter().all(Option::is_none)
+            && !waits
+        {
             // Held back by a device that has nothing in flight: try again.
             due = Due::Now;
         }
         if !self.idle.is_empty() && self.left > 0 {
             let arrival = self.arrivals.iter().flatten().map(Arrivals::peek).min();
             due = due.min(arrival.map_or(Due::Idle, Due::At)).min(Due::At(self.stop_at));
+            due = due.min(self.trace.as_ref().map_or(Due::Idle, |trace| trace.due()));
         }
         due
     }

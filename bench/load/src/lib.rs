@@ -28,6 +28,7 @@ mod open;
 mod output;
 mod plan;
 mod region;
+mod replay;
 mod report;
 mod run;
 mod series;

@@ -20,9 +20,10 @@ use isotherm_workload::{AddressPlan, Addresses, Content, Direction, Extent, Fill
 use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 
 use crate::company::SteadyKey;
-use crate::lane::{CheckOrder, Lane, LaneDisk, LaneOrder, Rate, RuleOrder, Standing};
+use crate::lane::{CheckOrder, Lane, LaneDisk, LaneOrder, LaneTrace, Rate, RuleOrder, Standing};
 use crate::plan::{Seat, is_device};
 use crate::region::{self, Region};
+use crate::replay;
 use crate::setup::{SetupCause, SetupError};
 use crate::shared::Shared;
 use crate::target;
@@ -171,9 +172,14 @@ impl Drivers {
             disk.notes = notes;
             disks.push(disk);
         }
-        (order.ios, order.bytes) = budget(job, bytes, fixed);
+        (order.ios, order.bytes) = match &seat.replay {
+            Some(replay) => (replay.survey.ios + replay.survey.syncs, u64::MAX),
+            None => budget(job, bytes, fixed),
+        };
         let bufs = self.bufs(&order).map_err(|cause| SetupError::new(job, "bs", cause))?;
-        Ok(Lane::new(standing, order, disks, bufs))
+        let trace = seat.replay.as_ref().map(|replay| replay::open(&replay.log, job)).transpose();
+        let trace = trace.map_err(|cause| SetupError::new(job, "read_iolog", cause))?;
+        Ok(Lane::new(standing, order, disks, bufs, trace.map(LaneTrace::new)))
     }
 
     fn open_device(
@@ -291,6 +297,7 @@ fn order(job: &Job, seat: &Seat, steady: SteadyKey) -> Result<LaneOrder, SetupEr
         depth: job.depth_effective(),
         read_percent,
         rates: Direction::ALL.map(rate),
+        recorded: seat.replay.as_ref().is_some_and(|replay| replay.survey.timed),
         process: job.process,
         filling: job.filling.clone(),
         check: check(job, seat)?,

@@ -16,6 +16,7 @@ use isotherm_workload::{Job, Law, Parsed};
 use crate::company::{Company, SteadyKey};
 use crate::layout::{self, LayOut};
 use crate::region;
+use crate::replay::{self, Replay};
 use crate::setup::{Setup, SetupCause, SetupError, TimeSource};
 use crate::target;
 
@@ -34,6 +35,8 @@ pub(crate) struct Seat {
     pub(crate) copy: u32,
     /// Its disks.
     pub(crate) specs: Vec<Spec>,
+    /// The log that it replays.
+    pub(crate) replay: Option<Replay>,
     /// So long after the run began it starts.
     pub(crate) delay: Nanos,
     /// And when no lane of these jobs runs any more.
@@ -79,7 +82,13 @@ impl Plan {
         setup: &Setup,
         cores: &[CoreId],
     ) -> Result<Plan, SetupError> {
-        let jobs: Vec<Arc<Job>> = parsed.jobs.iter().cloned().map(Arc::new).collect();
+        let mut jobs = Vec::with_capacity(parsed.jobs.len());
+        let mut replays = Vec::with_capacity(parsed.jobs.len());
+        for job in &parsed.jobs {
+            let mut job = job.clone();
+            replays.push(replay::prepare(&mut job)?);
+            jobs.push(Arc::new(job));
+        }
         let mut plan = Plan {
             groups: groups(&jobs),
             phases: Vec::new(),
@@ -94,7 +103,7 @@ impl Plan {
                 phases.push(std::mem::take(&mut phase));
             }
             check(job, setup)?;
-            phase.extend(seats(index, &plan.jobs, setup)?);
+            phase.extend(seats(index, &plan.jobs, &replays[index], setup)?);
         }
         phases.push(phase);
         plan.check_writes(&phases, setup)?;
@@ -236,7 +245,12 @@ fn check(job: &Job, setup: &Setup) -> Result<(), SetupError> {
 }
 
 /// The copies of a job on each set of disks.
-fn seats(index: usize, jobs: &[Arc<Job>], setup: &Setup) -> Result<Vec<Seat>, SetupError> {
+fn seats(
+    index: usize,
+    jobs: &[Arc<Job>],
+    replays: &[Replay],
+    setup: &Setup,
+) -> Result<Vec<Seat>, SetupError> {
     let job = &jobs[index];
     let is_awaited = |other: &usize| Some(&jobs[*other].name) == job.start.after.as_ref();
     let after: Vec<usize> = (0..index).filter(is_awaited).collect();
@@ -244,8 +258,12 @@ fn seats(index: usize, jobs: &[Arc<Job>], setup: &Setup) -> Result<Vec<Seat>, Se
     for disk in 0..setup.disks {
         for copy in 0..job.copies {
             let blame = |cause| SetupError::new(job, "filename", cause);
-            let specs =
-                target::targets(job, copy, disk, setup.disks, &setup.disk_names).map_err(blame)?;
+            let replay = replays.get(copy as usize % replays.len().max(1));
+            let specs = match replay {
+                Some(replay) => target::recorded(job, &replay.survey, disk, setup.disks),
+                None => target::targets(job, copy, disk, setup.disks, &setup.disk_names),
+            };
+            let specs = specs.map_err(blame)?;
             for spec in &specs {
                 target::check_time(spec, setup.time).map_err(blame)?;
             }
@@ -256,6 +274,7 @@ fn seats(index: usize, jobs: &[Arc<Job>], setup: &Setup) -> Result<Vec<Seat>, Se
                 rank,
                 copy,
                 specs,
+                replay: replay.cloned(),
                 delay: delay(job, draw(base, DELAY, rank, 0)),
                 after: after.clone(),
                 core: 0,

@@ -1,7 +1,7 @@
 //! Where on its devices a job works, checked against them.
 
-use isotherm_seam::{BlockDevice, Domain, draw};
-use isotherm_workload::{AddressPlan, Direction, Extent, Job, SizeLaw, Strides};
+use isotherm_seam::{BlockDevice, Domain, Lba, draw};
+use isotherm_workload::{AddressPlan, Direction, Extent, FileSurvey, Job, SizeLaw, Strides};
 
 use crate::plan::Seat;
 use crate::setup::{SetupCause, SetupError};
@@ -51,6 +51,9 @@ pub(crate) fn start_bytes(job: &Job, copy: u32, whole: u64) -> u64 {
 
 /// How long the `index`-th file of a seat must be, if the job says it.
 pub(crate) fn needed_bytes(job: &Job, seat: &Seat, index: usize) -> Option<u64> {
+    if let Some(replay) = &seat.replay {
+        return Some(replay.survey.files[index].end);
+    }
     let bytes = file_bytes(job, seat.seed, index, seat.specs.len())?;
     // A start in percent is within what there is.
     Some(bytes + start_bytes(job, seat.copy, 0))
@@ -73,6 +76,9 @@ pub(crate) fn region(
         let cause = SetupCause::Unaligned { what, bytes, block: block.bytes(), disk: disk.clone() };
         fail(what, cause)
     };
+    if let Some(replay) = &seat.replay {
+        return recorded(job, device, &replay.survey.files[index]);
+    }
     for law in job.sizes_used() {
         if let Some(bytes) = law.misfit(|bytes| block.divides(bytes)) {
             return unaligned(size_option(job), bytes);
@@ -163,6 +169,29 @@ pub(crate) fn region(
     let plan = plans.next().expect("a pattern has a direction");
     let of_writes = plans.next().filter(|writes| *writes != plan);
     Ok(Region { plan, of_writes, bytes })
+}
+
+/// What a log does with a device, checked against it.
+fn recorded(job: &Job, device: &dyn BlockDevice, file: &FileSurvey) -> Result<Region, SetupError> {
+    let geometry = device.geometry();
+    let (disk, block, capacity) = (device.info().name, geometry.logical, geometry.capacity_bytes());
+    let fail = |cause| Err(SetupError::new(job, "read_iolog", cause));
+    if !block.divides(file.unit) {
+        let (what, bytes, block) = ("read_iolog: a length or an offset", file.unit, block.bytes());
+        return fail(SetupCause::Unaligned { what, bytes, block, disk });
+    }
+    if file.end > capacity {
+        return fail(SetupCause::BeyondEnd { end: file.end, capacity, disk });
+    }
+    if job.block_bytes > u64::from(geometry.io_bytes_max) {
+        let (bytes, max) = (job.block_bytes, geometry.io_bytes_max);
+        return fail(SetupCause::TooLong { bytes, max, disk });
+    }
+    if file.written_bytes > 0 && geometry.zones.is_some() {
+        return fail(SetupCause::Zoned { disk });
+    }
+    let plan = AddressPlan::in_order(Lba(0), 1, geometry.blocks.max(1));
+    Ok(Region { plan, of_writes: None, bytes: file.end })
 }
 
 /// The option that says how long requests are.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use isotherm_host::safety::Refusal;
 use isotherm_seam::{Nanos, OpenError, RegionError};
 use isotherm_verify::Misfit;
-use isotherm_workload::{Job, Place};
+use isotherm_workload::{Job, Place, TraceError};
 
 /// What a run is started with, beside its jobs.
 #[derive(Clone, Debug)]
@@ -159,6 +159,31 @@ pub enum SetupCause {
     /// What was written is told by drawing it again, which has no end.
     #[error("verify_only goes once through what was written: leave out time_based")]
     EndlessCheck,
+    /// A log can't be opened.
+    #[error("can't open the log {}: {}", log.display(), std::io::Error::from(*kind))]
+    NoTrace {
+        /// Which.
+        log: PathBuf,
+        /// What the system said.
+        kind: std::io::ErrorKind,
+    },
+    /// A log can't be understood.
+    #[error("{}: {error}", log.display())]
+    Trace {
+        /// Which.
+        log: PathBuf,
+        /// What is wrong with it.
+        error: Box<TraceError>,
+    },
+    /// A log without a request.
+    #[error("{}: there is no request in it", log.display())]
+    EmptyTrace {
+        /// Which.
+        log: PathBuf,
+    },
+    /// What a log writes is not sealed.
+    #[error("a log is replayed as it is: leave out verify")]
+    CheckedReplay,
     /// None of the processors of a job is one of the run's.
     #[error("none of these processors is one that the program may use; see --cores")]
     NoProcessor,

@@ -5,7 +5,7 @@
 //! a list of paths joined by `:`, where `\:` is a colon of the path.
 
 use isotherm_block::{Spec, spec};
-use isotherm_workload::{Engine, Extent, Job};
+use isotherm_workload::{Engine, Extent, Job, TraceSurvey};
 
 use crate::setup::{SetupCause, TimeSource};
 
@@ -50,6 +50,27 @@ pub(crate) fn targets(
         Ok(spec)
     });
     specs.collect()
+}
+
+/// The devices that a log names, on the `disk`-th of `disks` sets of them.
+pub(crate) fn recorded(
+    job: &Job,
+    survey: &TraceSurvey,
+    disk: u32,
+    disks: u32,
+) -> Result<Vec<Spec>, SetupCause> {
+    let names = survey.files.iter().map(|file| {
+        // A recorded name is one path, whatever colons it has; a device of ours has its kind.
+        let text = match split(&file.name, job).as_slice() {
+            [one] => one.clone(),
+            _ => path_text(&file.name, job),
+        };
+        if disks > 1 && !text.contains("{}") {
+            return Err(SetupCause::SameDisk { disks, spec: text });
+        }
+        Ok(Spec::parse(&text.replace("{}", &disk.to_string()))?)
+    });
+    names.collect()
 }
 
 /// Refuses a device that does not live in the time of the run.

@@ -173,6 +173,8 @@ pub struct TraceSurvey {
     pub files: Vec<FileSurvey>,
     /// Requests that carry bytes.
     pub ios: u64,
+    /// Flushes.
+    pub syncs: u64,
     /// The longest request, in bytes.
     pub longest: u32,
     /// Whether times are kept.
@@ -353,7 +355,10 @@ impl<R: BufRead> Trace<R> {
             survey.span = survey.span.max(step.at.unwrap_or_default());
             let (offset, bytes) = match step.act {
                 Act::Read { offset, bytes } | Act::Write { offset, bytes } => (offset, bytes),
-                Act::Sync => continue,
+                Act::Sync => {
+                    survey.syncs += 1;
+                    continue;
+                }
             };
             survey.ios += 1;
             survey.longest = survey.longest.max(bytes);
@@ -439,6 +444,7 @@ mod tests {
         let whole = TraceSurvey {
             files: vec![file],
             ios: 2,
+            syncs: 1,
             longest: 4096,
             timed: false,
             span: Nanos::ZERO,

@@ -57,7 +57,7 @@ impl LaneDisk {
             notes: Vec::new(),
             addresses,
             of_writes: of_writes.map(Box::new),
-            tallies: order.rates.map(|rate| Tally::new(rate.is_some(), false)),
+            tallies: order.opens().map(|open| Tally::new(open, false)),
             writing: vec![NOT_WRITING; if order.writes() { order.depth as usize } else { 0 }]
                 .into(),
             held: None,

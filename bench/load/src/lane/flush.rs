@@ -20,6 +20,8 @@ pub(super) struct Flushes {
     writes: u64,
     /// Which disk was written last.
     disk: usize,
+    /// One is to go out however many were written.
+    demanded: bool,
     /// By slot, the buffer of one that flushes.
     parked: Box<[Option<IoBuf>]>,
     at_end: bool,
@@ -34,6 +36,7 @@ impl Flushes {
             every,
             writes: 0,
             disk: 0,
+            demanded: false,
             parked: (0..depth).map(|_| None).collect(),
             at_end,
             ended: 0,
@@ -47,10 +50,26 @@ impl Flushes {
         self.disk = disk;
     }
 
+    /// A flush of this disk comes before the next request.
+    pub(super) fn demand(&mut self, disk: usize) {
+        self.demanded = true;
+        self.disk = disk;
+    }
+
     /// Whether a flush comes before the next request.
     #[inline]
     pub(super) fn is_due(&self) -> bool {
-        self.every.is_some_and(|every| self.writes >= every)
+        self.demanded || self.every.is_some_and(|every| self.writes >= every)
+    }
+
+    /// Whether one is to go out even if it is the last.
+    pub(super) fn is_demanded(&self) -> bool {
+        self.demanded
+    }
+
+    /// None goes out any more but at the end.
+    pub(super) fn forget(&mut self) {
+        self.demanded = false;
     }
 
     /// Nothing is to be flushed any more.
@@ -68,16 +87,17 @@ impl Lane {
     /// Flushes from this slot, as so many writes have been sent. If the disk takes nothing now,
     /// the buffer stays.
     pub(super) fn send_flush(&mut self, index: u32, buf: &mut Option<IoBuf>, now: Mono) -> bool {
-        if now >= self.stop_at || self.left == 0 {
+        let flushes = self.flushes.as_mut().expect("one is due");
+        if now >= self.stop_at || (self.left == 0 && !flushes.demanded) {
             return false;
         }
-        let flushes = self.flushes.as_mut().expect("one is due");
         let disk = flushes.disk;
         let request = Request { tag: Tag(u64::from(index)), op: Op::Flush };
         if self.disks[disk].device.submit(now, request).is_err() {
             return false;
         }
         flushes.writes = 0;
+        flushes.demanded = false;
         flushes.parked[index as usize] = buf.take();
         self.flushing(index, now);
         true

@@ -17,6 +17,9 @@ impl Lane {
         if self.rules.is_some() && !self.is_allowed(now) {
             return None;
         }
+        if self.trace.is_some() {
+            return self.next_traced(now);
+        }
         if self.disks.len() == 1 {
             return self.next_for(0, now).map(|next| (0, next));
         }

@@ -22,6 +22,8 @@ pub(crate) struct LaneOrder {
     pub(crate) read_percent: u32,
     /// Arrivals by direction: an open loop if any.
     pub(crate) rates: [Option<Rate>; 2],
+    /// Its requests have times of their own: an open loop too.
+    pub(crate) recorded: bool,
     pub(crate) process: ArrivalProcess,
     /// What writes leave behind.
     pub(crate) filling: FillingPlan,
@@ -112,6 +114,11 @@ impl LaneOrder {
             100 => reads,
             _ => reads.filter(|_| reads == writes),
         }
+    }
+
+    /// Whether requests of a direction are to go out at a time, whatever completes.
+    pub(crate) fn opens(&self) -> [bool; 2] {
+        self.rates.map(|rate| rate.is_some() || self.recorded)
     }
 
     /// Whether it writes.

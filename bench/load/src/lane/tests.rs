@@ -93,6 +93,7 @@ fn order(depth: u32, read_percent: u32, ios: u64) -> LaneOrder {
         depth,
         read_percent,
         rates: [None; 2],
+        recorded: false,
         process: ArrivalProcess::Linear,
         filling: job.filling.clone(),
         check: None,
@@ -147,7 +148,7 @@ fn run_on(order: LaneOrder, disks: usize, random: bool, calm: bool) -> Lane {
         exit: ExitPlan::default(),
         company: Arc::new(company),
     };
-    let lane = Lane::new(standing, order, disks, bufs);
+    let lane = Lane::new(standing, order, disks, bufs, None);
     let clock = SimClock::new();
     let mut park = SimPark::new(clock.clone());
     let stop = AtomicBool::new(false);
