@@ -137,12 +137,12 @@ impl Company {
     }
 
     /// A lane did so much in its `second`-th second. Tells whether its group is steady.
-    pub(crate) fn tell_steady(&self, key: SteadyKey, second: u64, iops: f64, kib: f64) -> bool {
+    pub(crate) fn tell_steady(&self, key: SteadyKey, second: u64, iops: f64, bytes: f64) -> bool {
         self.with_steady(key, |group| {
-            let (told, sum_iops, sum_kib) = group.seconds.entry(second).or_default();
+            let (told, sum_iops, sum_bytes) = group.seconds.entry(second).or_default();
             *told += 1;
             *sum_iops += iops;
-            *sum_kib += kib;
+            *sum_bytes += bytes;
             group.judge()
         })
     }
@@ -174,12 +174,12 @@ impl SteadyGroup {
     /// Judges the seconds that all have told of, in order. Once steady it stays so.
     fn judge(&mut self) -> bool {
         while let Some(entry) = self.seconds.first_entry() {
-            let (told, iops, kib) = *entry.get();
+            let (told, iops, bytes) = *entry.get();
             if told < self.members || self.steady.attained() {
                 break;
             }
             entry.remove();
-            self.steady.push(iops, kib);
+            self.steady.push(iops, bytes);
         }
         self.steady.attained()
     }

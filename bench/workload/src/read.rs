@@ -83,9 +83,6 @@ pub(crate) fn steady(text: &str, plan: SteadyPlan) -> Option<SteadyPlan> {
             .or_else(|| quantity::bytes(number, quantity::KB_BASE).map(|n| n as f64)),
     };
     let limit = limit.filter(|limit| limit.is_finite() && *limit >= 0.0)?;
-    // It is compared in KiB.
-    let in_kib = measure == Measure::Bandwidth && !percent;
-    let limit = if in_kib { limit / 1024.0 } else { limit };
     Some(SteadyPlan { measure, slope, limit, percent, ..plan })
 }
 
@@ -134,7 +131,7 @@ mod tests {
         let read = |text| steady(text, plan).map(|p| (p.measure, p.slope, p.limit, p.percent));
         assert_eq!(read("iops:10%"), Some((Measure::Iops, false, 10.0, true)));
         assert_eq!(read("bw_slope:0.5%"), Some((Measure::Bandwidth, true, 0.5, true)));
-        assert_eq!(read("bw:2m"), Some((Measure::Bandwidth, false, 2048.0, false)));
+        assert_eq!(read("bw:2m"), Some((Measure::Bandwidth, false, 2_097_152.0, false)));
         assert_eq!(read("iops_slope:3"), Some((Measure::Iops, true, 3.0, false)));
         for bad in ["iops", "lat:3", "iops:x", "iops:-1", "iops:nan"] {
             assert_eq!(read(bad), None, "{bad}");

@@ -33,7 +33,7 @@ pub struct SteadyPlan {
 pub enum Measure {
     /// Requests a second.
     Iops,
-    /// KiB a second.
+    /// Bytes a second.
     Bandwidth,
 }
 
@@ -57,7 +57,7 @@ impl SteadyPlan {
 #[derive(Clone, PartialEq, Debug)]
 pub struct Steady {
     plan: SteadyPlan,
-    /// The last seconds, the oldest first, as requests and as KiB.
+    /// The last seconds, the oldest first, as requests and as bytes.
     iops: Vec<f64>,
     bandwidth: Vec<f64>,
     criterion: f64,
@@ -82,9 +82,9 @@ impl Steady {
     }
 
     /// Takes the next second; tells whether it is steady now.
-    pub fn push(&mut self, iops: f64, kib: f64) -> bool {
+    pub fn push(&mut self, iops: f64, bytes: f64) -> bool {
         let seconds = self.plan.seconds();
-        for (values, value) in [(&mut self.iops, iops), (&mut self.bandwidth, kib)] {
+        for (values, value) in [(&mut self.iops, iops), (&mut self.bandwidth, bytes)] {
             values.push(value);
             if values.len() > seconds {
                 values.remove(0);
@@ -144,7 +144,7 @@ impl Steady {
         &self.iops
     }
 
-    /// KiB in each second of the window.
+    /// Bytes in each second of the window.
     pub fn bandwidth(&self) -> &[f64] {
         &self.bandwidth
     }
@@ -154,7 +154,7 @@ impl Steady {
         mean(&self.iops)
     }
 
-    /// Mean of the KiB a second.
+    /// Mean of the bytes a second.
     pub fn bandwidth_mean(&self) -> f64 {
         mean(&self.bandwidth)
     }

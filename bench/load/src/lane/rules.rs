@@ -253,8 +253,8 @@ impl Rules {
             Some(second) if now >= steady.since + SECOND => {
                 let seconds = now.since(steady.since).as_secs_f64();
                 let iops = (done.0 - steady.before.0) as f64 / seconds;
-                let kib = (done.1 - steady.before.1) as f64 / 1024.0 / seconds;
-                self.company.tell_steady(steady.key, second, iops, kib);
+                let bytes = (done.1 - steady.before.1) as f64 / seconds;
+                self.company.tell_steady(steady.key, second, iops, bytes);
                 (steady.second, steady.since, steady.before) = (Some(second + 1), now, done);
             }
             Some(_) => {}

@@ -13,7 +13,7 @@
 //! ```
 
 use isotherm_seam::Wall;
-use isotherm_workload::{Direction, Family};
+use isotherm_workload::{Direction, Family, Steady};
 use serde_json::{Map, Value, json};
 
 use super::{
@@ -148,10 +148,20 @@ impl Report {
         out.insert("latency_ns".into(), floats(&keys, &ns));
         out.insert("latency_us".into(), floats(&keys, &us));
         out.insert("latency_ms".into(), floats(&long, &ms));
-        out.insert("latency_depth".into(), job.depth.into());
-        out.insert("latency_target".into(), 0.into());
-        out.insert("latency_percentile".into(), six(100.0));
-        out.insert("latency_window".into(), 0.into());
+        let target = &job.job.target;
+        out.insert("latency_depth".into(), job.found_depth.unwrap_or(job.depth).into());
+        out.insert("latency_target".into(), target.latency.0.into());
+        out.insert("latency_percentile".into(), six(target.percent));
+        out.insert("latency_window".into(), (target.window.0 / 1000).into());
+        if job.job.past_errors != [false; 2] {
+            let errors: u64 = job.tallies.iter().map(|tally| tally.errors).sum();
+            out.insert("total_err".into(), errors.into());
+            // None but those of the medium are gone past.
+            out.insert("first_error".into(), if errors > 0 { 5.into() } else { 0.into() });
+        }
+        if let Some(steady) = &job.steady {
+            out.insert("steadystate".into(), steady_state(steady));
+        }
         if let Some(text) = &job.job.description {
             out.insert("desc".into(), text.clone().into());
         }
@@ -236,6 +246,27 @@ fn one_timeline(name: &str, began_ns: u64, line: &Timeline) -> Value {
         out.insert(direction.word().into(), json!({ "ios": ios, "bytes": bytes, "cells": cells }));
     }
     Value::Object(out)
+}
+
+/// How steady a job became, as fio tells it: bandwidth in bytes a second.
+fn steady_state(steady: &Steady) -> Value {
+    let plan = steady.plan();
+    let percent = if plan.percent { "%" } else { "" };
+    let whole = |values: &[f64]| values.iter().map(|value| *value as u64).collect::<Vec<u64>>();
+    json!({
+        "ss": format!("{}:{:.6}{percent}", plan.word(), plan.limit),
+        "duration": plan.seconds(),
+        "attained": u32::from(steady.attained()),
+        "criterion": format!("{:.6}{percent}", steady.criterion()),
+        "max_deviation": six(steady.deviation()),
+        "slope": six(steady.slope()),
+        "data": {
+            "bw_mean": steady.bandwidth_mean() as u64,
+            "iops_mean": steady.iops_mean() as u64,
+            "iops": whole(steady.iops()),
+            "bw": whole(steady.bandwidth()),
+        },
+    })
 }
 
 fn own_of_job(job: &JobResult) -> Value {

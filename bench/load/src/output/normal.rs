@@ -127,11 +127,33 @@ impl Report {
             "     issued rwts: total={reads},{writes},{trims},{syncs} short=0,0,0,0 \
              dropped=0,0,0,0"
         )?;
+        let target = &job.job.target;
         writeln!(
             out,
-            "     latency   : target=0, window=0, percentile=100.00%, depth={}",
-            job.depth
+            "     latency   : target={}, window={}, percentile={:.2}%, depth={}",
+            target.latency.0,
+            target.window.0 / 1000,
+            target.percent,
+            job.found_depth.unwrap_or(job.depth),
         )?;
+        if let Some(steady) = &job.steady {
+            let attained = if steady.attained() { "yes" } else { "no" };
+            let bytes = steady.bandwidth_mean();
+            let percent = if steady.plan().percent { "%" } else { "" };
+            let kind = match (steady.plan().word(), steady.plan().slope) {
+                (word, true) => word.replace('_', " "),
+                (word, false) => format!("{word} mean dev"),
+            };
+            writeln!(
+                out,
+                "  steadystate  : attained={attained}, bw={:.0}KiB/s ({:.0}kB/s), iops={:.0}, \
+                 {kind}={:.3}{percent}",
+                bytes / 1024.0,
+                bytes / 1000.0,
+                steady.iops_mean(),
+                steady.criterion(),
+            )?;
+        }
         write_disks(out, job)
     }
 
