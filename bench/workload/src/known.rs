@@ -81,6 +81,12 @@ const RUNS_PROGRAMS: &str = "a job file does not run programs here";
 const WHOLE_BLOCKS: &str = "requests are whole blocks of the device";
 const NO_PRIORITY: &str = "requests carry no priority";
 
+/// Options of fio that are refused, with the reason where there is more to say than that they are
+/// not built.
+pub fn refused() -> impl Iterator<Item = (&'static str, &'static str)> {
+    REASONS.iter().copied()
+}
+
 /// Why an option is not built, if there is more to say than that.
 pub(crate) fn why(name: &str) -> Option<&'static str> {
     REASONS.iter().find(|(known, _)| *known == name).map(|(_, why)| *why)

@@ -51,6 +51,7 @@ pub use job::{
     Allocate, ArrivalProcess, CheckPlan, Engine, ExitPlan, ExitScope, Extent, Files, FlowPlan, Job,
     Pattern, QueuePlan, Sequencer, StartPlan, SyncPlan, ZonePlan,
 };
+pub use known::refused;
 pub use law::{Law, ZoneShare};
 pub use option::{Kind, Misread, OptionRow, Reader, Word, find as find_option, options};
 pub use parse::Parsed;
