@@ -122,7 +122,7 @@ pub(super) const ROWS: &[OptionRow] = &[
     row(
         "invalidate",
         Kind::Flag(|j, v| j.files.invalidate = v),
-        "drop what the page cache holds of the region before the job starts [1]",
+        "drop what the page cache holds of the files before the job starts [1]",
     ),
     row("create_on_open", Kind::Noted("files are made before the run, and opened once"), ""),
     row("create_serialize", Kind::Noted("files are laid out one after the other"), ""),
