@@ -10,11 +10,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use isotherm_block::{Leaf, OpenContext, Spec};
+use isotherm_block::{OpenContext, Spec};
 use isotherm_heat::PeerGroup;
 use isotherm_host::{HostClock, ThreadPark};
 use isotherm_seam::{
-    BlockDevice, BlockSize, BufPool, Clock, Domain, OpenCause, OpenError, OpenOptions, Park,
+    BlockDevice, BlockSize, BufPool, Clock, Domain, Leaf, OpenCause, OpenError, OpenOptions, Park,
     PoolExhausted, PoolLayout, RegionError, Unpark, Wall, draw,
 };
 use isotherm_sim::{SimClock, SimPark};
@@ -136,7 +136,7 @@ impl Rig {
         let unparker = ring.as_ref().map_or_else(|| threads.unparker(), Park::unparker);
 
         let folder = Folder::new(parent, plan.disks.len() as u64)?;
-        let mut leaf = ring.clone().map(RingLeaf);
+        let mut leaf = ring.clone();
         let driver = if ring.is_some() { "uring" } else { "file" };
         let subjects = open_all(plan, load, &unparker, FILE_BYTES, leaf.as_mut(), |disk| {
             // The last `?` of a spec starts its options, so one of the path's own needs another.
@@ -229,7 +229,7 @@ fn open_all(
     load: &LoadConfig,
     unparker: &Arc<dyn Unpark>,
     bytes: u64,
-    mut ring: Option<&mut RingLeaf>,
+    mut ring: Option<&mut Ring>,
     leaf: impl Fn(u32) -> Result<String, RigError>,
 ) -> Result<Vec<Subject>, RigError> {
     let options =
@@ -252,23 +252,6 @@ fn open_all(
         subjects.push(Subject { device, peers: PeerGroup(0) });
     }
     Ok(subjects)
-}
-
-/// The ring of this core as a leaf of a spec.
-struct RingLeaf(Ring);
-
-impl Leaf for RingLeaf {
-    fn kind(&self) -> &'static str {
-        "uring"
-    }
-
-    fn open(
-        &mut self,
-        path: &str,
-        options: &OpenOptions,
-    ) -> Result<Box<dyn BlockDevice>, OpenError> {
-        Ok(Box::new(self.0.open(path, options)?))
-    }
 }
 
 /// A folder of sparse files that goes with its handle.

@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::{fs, io};
 
-use isotherm_block::{Leaf, OpenContext, Spec};
+use isotherm_block::{OpenContext, Spec};
 use isotherm_host::ThreadPark;
 use isotherm_seam::{
-    BlockDevice, BufPool, Completion, IoBuf, Lba, Mono, Op, OpenCause, OpenError, OpenOptions,
-    Park, Persist, PoolClass, PoolLayout, Request, Tag, Unpark,
+    BlockDevice, BufPool, Completion, IoBuf, Lba, Leaf, Mono, Op, OpenCause, OpenError,
+    OpenOptions, Park, Persist, PoolClass, PoolLayout, Request, Tag, Unpark,
 };
 use isotherm_uring::{Ring, RingConfig};
 use isotherm_verify::Format;
@@ -61,29 +61,26 @@ impl Park for Bed {
 /// What the seats of one core open their devices with.
 pub(crate) struct Drivers {
     pool: BufPool,
-    ring: RingLeaf,
+    ring: Box<dyn Leaf>,
+    /// What the ring could not have.
+    notes: Vec<String>,
     unparker: Arc<dyn Unpark>,
     /// Devices that several lanes write.
     shared: BTreeMap<PathBuf, Shared>,
 }
 
-/// The core's ring as a leaf of specs, or the reason why there is none.
-struct RingLeaf(Result<Ring, i32>);
+/// In place of a ring: why there is none.
+struct NoRing {
+    errno: i32,
+}
 
-impl Leaf for RingLeaf {
+impl Leaf for NoRing {
     fn kind(&self) -> &'static str {
         "uring"
     }
 
-    fn open(
-        &mut self,
-        path: &str,
-        options: &OpenOptions,
-    ) -> Result<Box<dyn BlockDevice>, OpenError> {
-        match &self.0 {
-            Ok(ring) => Ok(Box::new(ring.open(path, options)?)),
-            Err(errno) => Err(OpenError::new(path, OpenCause::UringRefused { errno: *errno })),
-        }
+    fn open(&mut self, path: &str, _: &OpenOptions) -> Result<Box<dyn BlockDevice>, OpenError> {
+        Err(OpenError::new(path, OpenCause::UringRefused { errno: self.errno }))
     }
 }
 
@@ -109,22 +106,26 @@ impl Drivers {
                 Some(Ring::new(&RingConfig { entries, pool: pool.clone() }))
             }
         };
-        let (ring, bed) = match ring {
-            Some(Ok(ring)) => (Ok(ring.clone()), Bed::Ring(ring)),
-            Some(Err(OpenError { cause: OpenCause::UringRefused { errno }, .. })) => {
-                (Err(errno), Bed::Thread(ThreadPark::new()))
+        let without = |errno| -> (Box<dyn Leaf>, Vec<String>, Bed) {
+            (Box::new(NoRing { errno }), Vec::new(), Bed::Thread(ThreadPark::new()))
+        };
+        let (ring, notes, bed) = match ring {
+            Some(Ok(ring)) => {
+                let notes = ring.notes().to_vec();
+                (Box::new(ring.clone()) as Box<dyn Leaf>, notes, Bed::Ring(ring))
             }
+            Some(Err(OpenError { cause: OpenCause::UringRefused { errno }, .. })) => without(errno),
             Some(Err(other)) => return Err(other.into()),
             // ENOSYS: never asked for, as no spec of this core takes it.
-            None => (Err(38), Bed::Thread(ThreadPark::new())),
+            None => without(38),
         };
         let unparker = bed.unparker();
-        Ok((Drivers { pool, ring: RingLeaf(ring), unparker, shared: BTreeMap::new() }, bed))
+        Ok((Drivers { pool, ring, notes, unparker, shared: BTreeMap::new() }, bed))
     }
 
     /// What this core could not have.
     pub(crate) fn notes(&self) -> Vec<String> {
-        self.ring.0.as_ref().map_or_else(|_| Vec::new(), |ring| ring.notes().to_vec())
+        self.notes.clone()
     }
 
     /// Opens the devices of a seat and makes its lane. Nothing is sent yet, except to fill a
@@ -204,7 +205,7 @@ impl Drivers {
             options,
             unparker: Arc::clone(&self.unparker),
             seed: seat.device_seed.wrapping_add(index as u64),
-            leaves: &mut [&mut self.ring],
+            leaves: &mut [self.ring.as_mut()],
         })?;
         let Some((path, _)) = sharing else { return Ok(device) };
         let first = Shared::new(device);

@@ -61,7 +61,7 @@ fn directions(job: &Value) -> impl Iterator<Item = (&'static str, &Value)> {
 }
 
 /// The family of latencies of a direction that has percentiles.
-fn told<'a>(way: &'a Value) -> Option<(&'static str, &'a Value)> {
+fn told(way: &Value) -> Option<(&'static str, &Value)> {
     ["lat_ns", "clat_ns"]
         .into_iter()
         .map(|name| (name, &way[name]))

@@ -151,8 +151,11 @@ pub(crate) fn disks(number: usize, document: &Value, outliers: &[Outlier]) -> Op
     Some(table(&["number", "disk", "job", "direction"], &rows))
 }
 
+/// Where a number stands in its document, and the number; none where a row has none.
+type Cell<'a> = Option<(String, &'a Value)>;
+
 fn table(heads: &[&str], rows: &[Rows<'_>]) -> String {
-    let shown: Vec<(&Column, Vec<Option<(String, &Value)>>)> = COLUMNS
+    let shown: Vec<(&Column, Vec<Cell<'_>>)> = COLUMNS
         .iter()
         .map(|column| (column, rows.iter().map(|row| find(row, column)).collect::<Vec<_>>()))
         .filter(|(_, cells)| cells.iter().any(Option::is_some))

@@ -37,5 +37,5 @@ pub use file::File;
 pub use memory::Memory;
 pub use null::Null;
 pub use shape::Shape;
-pub use spec::{Leaf, OpenContext, Spec};
+pub use spec::{OpenContext, Spec};
 pub use zoned::Zoned;

@@ -17,7 +17,7 @@ mod table;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use isotherm_seam::{BlockDevice, Domain, OpenCause, OpenError, OpenOptions, Unpark, draw};
+use isotherm_seam::{BlockDevice, Domain, Leaf, OpenCause, OpenError, OpenOptions, Unpark, draw};
 
 pub use args::{
     ArgError, Args, OptionHelp, nearest, parse_block_size, parse_bytes, parse_probability,
@@ -67,18 +67,6 @@ pub struct OpenContext<'a> {
     pub seed: u64,
     /// Leaves of other crates, such as the ring of this core.
     pub leaves: &'a mut [&'a mut dyn Leaf],
-}
-
-/// A leaf of another crate: it opens paths.
-pub trait Leaf {
-    /// Its name in a spec.
-    fn kind(&self) -> &'static str;
-    /// Opens a path.
-    fn open(
-        &mut self,
-        path: &str,
-        options: &OpenOptions,
-    ) -> Result<Box<dyn BlockDevice>, OpenError>;
 }
 
 impl Spec {

@@ -27,7 +27,7 @@ pub use bdev::{
 };
 pub use buf::{BufClaim, BufPool, IoBuf, LentBuf, PoolClass, PoolExhausted, PoolLayout, Quota};
 pub use chance::{Domain, Draws, Entropy, draw};
-pub use open::{OpenCause, OpenError, OpenOptions};
+pub use open::{Leaf, OpenCause, OpenError, OpenOptions};
 pub use park::{Due, Park, Unpark};
 pub use region::{PageBacking, Region, RegionError};
 pub use units::{BlockSize, Clock, CoreId, DiskId, Lba, Mono, Nanos, Tag, Wall, ZoneId};

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::BlockDevice;
+
 /// How a file or device is opened.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct OpenOptions {
@@ -22,6 +24,18 @@ impl Default for OpenOptions {
     fn default() -> OpenOptions {
         OpenOptions { write: false, direct: true, create_bytes: None, depth: 128 }
     }
+}
+
+/// A way to open paths that comes from elsewhere, such as the ring of a core.
+pub trait Leaf {
+    /// Its name in a spec.
+    fn kind(&self) -> &'static str;
+    /// Opens a path.
+    fn open(
+        &mut self,
+        path: &str,
+        options: &OpenOptions,
+    ) -> Result<Box<dyn BlockDevice>, OpenError>;
 }
 
 /// A device that could not be opened: which, and why. Nothing was changed on it.

@@ -11,7 +11,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::rc::Rc;
 
-use isotherm_seam::{DeviceInfo, OpenCause, OpenError, OpenOptions};
+use isotherm_seam::{BlockDevice, DeviceInfo, Leaf, OpenCause, OpenError, OpenOptions};
 
 use crate::disk::UringDisk;
 use crate::geometry::geometry;
@@ -20,6 +20,21 @@ use crate::probe::{Reads, reads_of};
 use crate::qpair::Qpair;
 use crate::ring::Ring;
 use crate::sys;
+
+/// As a leaf of a spec: `uring:PATH`, and a bare path.
+impl Leaf for Ring {
+    fn kind(&self) -> &'static str {
+        "uring"
+    }
+
+    fn open(
+        &mut self,
+        path: &str,
+        options: &OpenOptions,
+    ) -> Result<Box<dyn BlockDevice>, OpenError> {
+        Ok(Box::new(Ring::open(self, path, options)?))
+    }
+}
 
 impl Ring {
     /// Opens a regular file or a block device on this ring.

@@ -12,11 +12,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context;
-use isotherm_block::{Leaf, OpenContext, Spec};
+use isotherm_block::{OpenContext, Spec};
 use isotherm_host::{HostClock, ThreadPark};
 use isotherm_reactor::{Disk, Reactor, ReactorConfig};
 use isotherm_seam::{
-    BlockDevice, BlockSize, BufPool, Clock, Mono, Nanos, OpenCause, OpenError, OpenOptions, Park,
+    BlockDevice, BlockSize, BufPool, Clock, Leaf, Mono, Nanos, OpenCause, OpenError, OpenOptions, Park,
     PoolClass, PoolLayout,
 };
 use isotherm_sim::{SimClock, SimPark};
@@ -162,7 +162,7 @@ pub(super) fn run<T: 'static, F: Future<Output = T> + 'static>(
     };
     match ring {
         Ok(mut ring) => {
-            let mut leaf = RingLeaf(ring.clone());
+            let mut leaf = ring.clone();
             let device = open(spec, setup, &mut ring, &mut [&mut leaf])?;
             Ok(drive(ring, clock, pool, device, setup, watcher, job))
         }
@@ -188,23 +188,6 @@ fn open<'a, P: Park>(
     };
     let context = OpenContext { options, unparker: park.unparker(), seed: setup.seed, leaves };
     Ok(spec.open(context)?)
-}
-
-/// The core's ring as a leaf of specs.
-struct RingLeaf(Ring);
-
-impl Leaf for RingLeaf {
-    fn kind(&self) -> &'static str {
-        "uring"
-    }
-
-    fn open(
-        &mut self,
-        path: &str,
-        options: &OpenOptions,
-    ) -> Result<Box<dyn BlockDevice>, OpenError> {
-        Ok(Box::new(self.0.open(path, options)?))
-    }
 }
 
 fn drive<T, P, C, F>(
