@@ -299,10 +299,7 @@ impl JobResult {
                 known.info.path.is_some() && known.info.path == disk.info.path
             };
             match self.disks.iter_mut().find(same) {
-                Some(known) => {
-                    known.tallies.iter_mut().zip(&disk.tallies).for_each(|(a, b)| a.merge(b));
-                    known.elapsed = known.elapsed.max(disk.elapsed);
-                }
+                Some(known) => known.join(&disk),
                 None => self.disks.push(disk),
             }
         }
@@ -360,6 +357,12 @@ impl Report {
 }
 
 impl DiskResult {
+    /// Adds what another lane did to the same disk.
+    pub(crate) fn join(&mut self, other: &DiskResult) {
+        self.tallies.iter_mut().zip(&other.tallies).for_each(|(a, b)| a.merge(b));
+        self.elapsed = self.elapsed.max(other.elapsed);
+    }
+
     /// I/Os per second in one direction.
     pub fn iops(&self, direction: Direction) -> f64 {
         per_second(self.tallies[direction.index()].ios(), self.elapsed)

@@ -144,7 +144,8 @@ impl Line {
         outlet.write(&report, &beside)?;
         complain(&report, outlet.is_for_people());
         let logs = write_logs(&report, &self.aux);
-        let whole = report.failures().next().is_none() && !report.interrupted && logs;
+        let ran = report.failures().next().is_none() && !report.interrupted;
+        let whole = ran && logs && outlet.is_whole();
         Ok(if whole { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 }

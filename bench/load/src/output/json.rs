@@ -12,6 +12,10 @@
 //! isotherm.cells         first_ns, per_octave: where the cells begin
 //! ```
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::path::Path;
+
 use isotherm_seam::Wall;
 use isotherm_workload::{Direction, Family, Steady};
 use serde_json::{Map, Value, json};
@@ -61,15 +65,32 @@ impl Report {
         }
         let jobs: Vec<Value> = self.jobs.iter().map(|job| self.job_to_json(job, bins)).collect();
         root.insert("jobs".into(), jobs.into());
-        let disks = |job| move |one| disk(job, one, bins);
-        let disks: Vec<Value> =
-            self.jobs.iter().flat_map(|job| job.disks.iter().map(disks(job))).collect();
+        let rows = self.disk_rows();
+        let disks: Vec<Value> = rows.iter().map(|(job, one)| disk(job, one, bins)).collect();
         root.insert("per_disk".into(), disks.into());
         let disks: Vec<Value> = self.disk_uses.iter().map(|disk| self.disk_util(disk)).collect();
         root.insert("disk_util".into(), disks.into());
         root.insert("messages".into(), self.messages.clone().into());
         root.insert("isotherm".into(), self.own());
         Value::Object(root)
+    }
+
+    /// The disks of each job. Copies of a job that are told apart in `jobs` share their disks, so
+    /// what they did to one is one row; made-up disks are one each.
+    fn disk_rows(&self) -> Vec<(&JobResult, Cow<'_, DiskResult>)> {
+        let mut rows: Vec<(&JobResult, Cow<'_, DiskResult>)> = Vec::new();
+        let mut known: BTreeMap<(u32, &str, &Path), usize> = BTreeMap::new();
+        for job in &self.jobs {
+            for disk in &job.disks {
+                let key = disk.info.path.as_deref().map(|path| (job.group, &*job.job.name, path));
+                let at = key.map_or(rows.len(), |key| *known.entry(key).or_insert(rows.len()));
+                match rows.get_mut(at) {
+                    Some((_, row)) => row.to_mut().join(disk),
+                    None => rows.push((job, Cow::Borrowed(disk))),
+                }
+            }
+        }
+        rows
     }
 
     fn own(&self) -> Value {

@@ -2,7 +2,7 @@
 //!
 //! What must always hold: it parses to the value that it was made of, floats to six decimals.
 //! Scripts grep fio's JSON by its blanks and decimals. Lists of numbers, which fio has few of,
-//! stand on one line.
+//! stand on one line, and so does each disk of `per_disk`, of which there may be thousands.
 
 use std::fmt::Write as _;
 
@@ -27,7 +27,10 @@ fn write(out: &mut String, value: &Value, level: usize) {
                 }
                 indent(out, level + 1);
                 let _ = write!(out, "{} : ", Value::from(key.as_str()));
-                write(out, value, level + 1);
+                match value {
+                    Value::Array(rows) if key == "per_disk" && level == 0 => write_rows(out, rows),
+                    _ => write(out, value, level + 1),
+                }
             }
             out.push('\n');
             indent(out, level);
@@ -65,6 +68,16 @@ fn write(out: &mut String, value: &Value, level: usize) {
     }
 }
 
+/// Each on its line.
+fn write_rows(out: &mut String, rows: &[Value]) {
+    out.push('[');
+    for (index, row) in rows.iter().enumerate() {
+        out.push_str(if index > 0 { ",\n    " } else { "\n    " });
+        let _ = write!(out, "{row}");
+    }
+    out.push_str(if rows.is_empty() { "]" } else { "\n  ]" });
+}
+
 fn indent(out: &mut String, level: usize) {
     out.extend(std::iter::repeat_n("  ", level));
 }
@@ -77,12 +90,13 @@ mod tests {
     #[test]
     fn it_looks_like_fios_and_parses_back() {
         let value = json!({
+            "per_disk": [{"x": 0.5, "y": [1]}, {}],
             "a": 1, "b": {"c": 0.5, "d": {}}, "e": [{"f": "x\"y"}], "g": [1, [2, 3]], "h": []
         });
         let text = to_text(&value);
         assert_eq!(
             text,
-            "{\n  \"a\" : 1,\n  \"b\" : {\n    \"c\" : 0.500000,\n    \"d\" : {\n}\n  },\n  \
+            "{\n  \"per_disk\" : [\n    {\"x\":0.5,\"y\":[1]},\n    {}\n  ],\n  \"a\" : 1,\n  \"b\" : {\n    \"c\" : 0.500000,\n    \"d\" : {\n}\n  },\n  \
              \"e\" : [\n    {\n      \"f\" : \"x\\\"y\"\n    }\n  ],\n  \"g\" : [1,[2,3]],\n  \
              \"h\" : []\n}\n"
         );

@@ -63,6 +63,8 @@ pub(super) struct Outlet {
     formats: Vec<Writer>,
     style: Style,
     file: Option<(String, File)>,
+    /// The file could not be written to its end.
+    broken: bool,
 }
 
 impl Outlet {
@@ -77,7 +79,7 @@ impl Outlet {
                 File::create(path).with_context(|| format!("can't write the results to {path}"))?;
             anyhow::Ok((path.to_owned(), file))
         });
-        Ok(Outlet { formats, style, file: file.transpose()? })
+        Ok(Outlet { formats, style, file: file.transpose()?, broken: false })
     }
 
     /// Writes the results in every format. Complaints that only a document would carry are also
@@ -121,6 +123,11 @@ impl Outlet {
         self.put(&text)
     }
 
+    /// Whether all results are where they were wanted.
+    pub(super) fn is_whole(&self) -> bool {
+        !self.broken
+    }
+
     /// Whether complaints stand in what is written, for a person to read.
     pub(super) fn is_for_people(&self) -> bool {
         self.file.is_none() && self.formats.iter().any(|format| format.name == "normal")
@@ -141,11 +148,10 @@ impl Outlet {
             return Ok(out.flush()?);
         };
         if let Err(error) = file.write_all(text.as_bytes()).and_then(|()| file.flush()) {
-            eprintln!(
-                "isotherm: {path} could not be written ({error}); the results go to standard output"
-            );
-            std::io::stdout().lock().write_all(text.as_bytes())?;
-            anyhow::bail!("the results are not in {path}");
+            eprintln!("isotherm: can't write {path} ({error}): results go to standard output");
+            self.file = None;
+            self.broken = true;
+            return self.put(text);
         }
         Ok(())
     }
