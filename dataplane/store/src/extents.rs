@@ -84,7 +84,7 @@ pub struct ExtentCounts {
     pub sealed: u32,
     /// Empty once the next checkpoint is durable.
     pub dead: u32,
-    /// Out of service.
+    /// Could not be emptied; tried again at the next start.
     pub offline: u32,
     /// A read of them failed.
     pub suspect: u32,
@@ -201,10 +201,11 @@ impl Extents {
     }
 
     /// The incarnation that an index entry or a kill of this extent must have; `None` while it
-    /// is empty.
+    /// is empty. What could not be emptied still has its life: a full scan finds it.
     pub(crate) fn life(&self, id: ExtentId) -> Option<u64> {
         let row = &self.table.get(id.0 as usize)?.row;
-        matches!(row.state, State::Open | State::Sealed | State::Dead).then_some(row.incarnation)
+        matches!(row.state, State::Open | State::Sealed | State::Dead | State::Offline)
+            .then_some(row.incarnation)
     }
 
     /// Whether what this kill names may still be on the disk.
@@ -398,11 +399,22 @@ impl Extents {
         self.empty += 1;
     }
 
-    /// It can't be written any more and holds nothing.
+    /// It could not be emptied. Nothing in it counts, but it is all there for who goes by no
+    /// checkpoint.
     pub(crate) fn set_offline(&mut self, id: ExtentId) {
         let extent = &mut self.table[id.0 as usize];
         assert!(extent.row.state == State::Dead && extent.live == 0);
         extent.row.state = State::Offline;
+    }
+
+    /// What could not be emptied is tried again: for as long as it is there, tombstones of what is
+    /// in it must stay.
+    pub(crate) fn retry_offline(&mut self) {
+        for extent in &mut self.table {
+            if extent.row.state == State::Offline {
+                extent.row.state = State::Dead;
+            }
+        }
     }
 
     pub(crate) fn counts(&self) -> ExtentCounts {

@@ -5,7 +5,8 @@
 //!   is live in it was repaired from elsewhere or deleted.
 //! - An extent dies only when nothing in the index points into it, and is emptied only when the
 //!   checkpoint that says so is durable.
-//! - A tombstone is dropped only when every extent that may hold what it kills has been emptied.
+//! - A tombstone is dropped only when every extent that may hold what it kills has been emptied;
+//!   one whose emptying failed has not been.
 //! - A key that moves is nobody else's to change until the move is durable. One that is being
 //!   changed is left alone: it may wait for the room that the cleaner is to make.
 

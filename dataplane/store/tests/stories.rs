@@ -336,3 +336,51 @@ fn a_batch_that_is_not_what_its_mark_says_is_told_of() {
         rig.end().expect("all buffers are back");
     }
 }
+
+/// An extent could not be emptied: the write that says so failed. It was no longer counted as a
+/// place where a shard may lie, so the tombstones of what lay in it were dropped, and a full scan
+/// brought deleted shards back.
+#[test]
+fn what_could_not_be_emptied_keeps_its_tombstones() {
+    for is_mended in [false, true] {
+        let mut rig = formatted(small_disk(8));
+        let store = open(&mut rig);
+        rig.run(put(store.clone(), 1, 100)).expect("it ends").expect("there is room");
+        // All that is open is closed by a power cut.
+        drop(store);
+        rig.crash(CrashStyle::All);
+        let store = open(&mut rig);
+        let record = rig.log.borrow().record(&key(1))[0];
+        let front = record - record % u64::from(EXTENT_BLOCKS);
+        rig.log.borrow_mut().be_unwritable(front, true);
+        rig.run(store.delete(Delete::new(key(1)))).expect("it ends").expect("deleted");
+        for _ in 0..3 {
+            rig.run(checkpoint(store.clone())).expect("it ends").expect("it is written");
+        }
+        assert_eq!(store.status().extents.offline, 1, "{:?}", store.status());
+        drop(store);
+        rig.crash(CrashStyle::All);
+        // A write that failed once may do at the next start.
+        rig.log.borrow_mut().be_unwritable(front, !is_mended);
+        let store = open(&mut rig);
+        assert_eq!(store.status().extents.offline, u32::from(!is_mended));
+        // The tombstone's own extent is emptied, for which it is moved or dropped.
+        for _ in 0..2 {
+            rig.run(put(store.clone(), 2, 100)).expect("it ends").expect("there is room");
+            let cleaning = store.clone();
+            let cleaning = async move { cleaning.reclaim_once().await };
+            rig.run(cleaning).expect("it ends").expect("it cleans");
+        }
+        assert_eq!(store.status().entries, 1 + u64::from(!is_mended));
+        drop(store);
+        rig.crash(CrashStyle::All);
+        let opened = start::opened(&mut rig, &options(), true).expect("it ends");
+        let store = opened.expect("it opens");
+        let found = rig.run(read(store.clone(), 1)).expect("it ends");
+        let gone = if is_mended { GetError::NotFound } else { GetError::Deleted };
+        assert_eq!(found, Err(gone), "mended: {is_mended}");
+        drop(store);
+        rig.crash(CrashStyle::All);
+        rig.end().expect("all buffers are back");
+    }
+}

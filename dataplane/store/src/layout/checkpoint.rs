@@ -44,7 +44,7 @@ pub enum State {
     Sealed = 4,
     /// Nothing in it counts any more; empty once the next checkpoint is durable.
     Dead = 5,
-    /// Out of service: never written again.
+    /// Nothing in it counts, but it could not be emptied: what it held is still there.
     Offline = 6,
 }
 

@@ -95,6 +95,7 @@ impl RecoveredDisk {
                 }
             }
         }
+        extents.retry_offline();
         let gap = !report.clean;
         let longest = PutBuf::buffer_bytes(checkpoint.payload_max as usize);
         let mut place = (self.turn, self.ends, checkpoint.number);

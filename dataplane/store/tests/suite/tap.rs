@@ -38,6 +38,8 @@ pub struct Log {
     next: Option<Stray>,
     /// How many more reads of a block fail.
     stubborn: BTreeMap<u64, u32>,
+    /// Blocks that take no write.
+    unwritable: BTreeSet<u64>,
     /// Writes that the last flush covers, at most.
     flushed: u32,
     lie: Lie,
@@ -79,6 +81,7 @@ impl Log {
             writes: Vec::new(),
             next: None,
             stubborn: BTreeMap::new(),
+            unwritable: BTreeSet::new(),
             flushed: 0,
             lie: Lie::Idle,
             lies: 0,
@@ -118,15 +121,31 @@ impl Log {
         self.stubborn.insert(block, reads);
     }
 
-    /// Whether a read fails; counts.
+    /// From now on writes to a block fail and change nothing; or no longer.
+    pub fn be_unwritable(&mut self, block: u64, fails: bool) {
+        match fails {
+            true => self.unwritable.insert(block),
+            false => self.unwritable.remove(&block),
+        };
+    }
+
+    /// Whether a request fails, and where; counts.
     fn refuses(&mut self, op: &Op) -> Option<Lba> {
-        let Op::Read { lba, buf } = op else { return None };
+        let (lba, len, is_write) = match op {
+            Op::Read { lba, buf } => (lba, buf.len(), false),
+            Op::Write { lba, buf, .. } => (lba, buf.len(), true),
+            _ => return None,
+        };
         let first = lba.0 / self.per_block;
-        let blocks = first..first + (buf.len() / BLOCK_BYTES) as u64;
+        let blocks = first..first + (len / BLOCK_BYTES) as u64;
+        let at = |block: &u64| Lba(block * self.per_block);
+        if is_write {
+            return self.unwritable.range(blocks).next().map(at);
+        }
         let mut refused = None;
         for (block, left) in self.stubborn.range_mut(blocks).filter(|(_, left)| **left > 0) {
             *left -= 1;
-            refused = refused.or(Some(Lba(block * self.per_block)));
+            refused = refused.or(Some(at(block)));
         }
         refused
     }
