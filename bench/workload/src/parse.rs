@@ -5,8 +5,6 @@
 //! come first, then what is global, then the section's own, in the order of writing, as fio
 //! sorts it within a section of a file.
 
-use isotherm_seam::Nanos;
-
 use crate::environment::Environment;
 use crate::error::{Message, ParseCause, ParseError, Place};
 use crate::jobfile::{Section, Setting};
@@ -198,9 +196,6 @@ fn finish(job: &mut Job, section: &Section) -> Result<(), ParseError> {
             return missing(job, "random_distribution", "zonemode=none");
         }
     }
-    if job.latency_target().is_some() && job.target.window == Nanos::ZERO {
-        return missing(job, "latency_target", "a latency_window");
-    }
     Ok(())
 }
 
@@ -214,6 +209,7 @@ fn as_written(setting: &Setting) -> Option<(String, String)> {
 mod tests {
     use super::*;
     use crate::{Engine, Extent, Pattern};
+    use isotherm_seam::Nanos;
 
     fn flags(line: &str) -> Result<Parsed, ParseError> {
         let arguments: Vec<String> = line.split_whitespace().map(str::to_owned).collect();

@@ -121,6 +121,15 @@ fn snippets_are_shown_as_fio_shows_them() {
         "[a]\nsize=1m\ninclude one.inc # c\nrw=read\n[b]\ninclude=one.inc\n",
         "[a]\nloops=2\ncpus_allowed=0\ncpus_allowed_policy=split\n",
         "[a]\nruntime=500ms\nramp_time=1h\n[a]\nloops=2k\n",
+        "[a]\nblocksize=4k\nratemin=1k,2k\nratecycle=500\nrate=1m,2m,3m\nblockalign=4k,8k\n",
+        "[a]\nbsrange=8k-4k\n[b]\nbssplit=4k/50:8k:16k,64k\n[c]\nblocksize_range=4k-8k,2k-4k\n",
+        "[a]\nss=iops:10%\nss_dur=30s\nss_ramp=5\n[b]\nsteadystate=bw_slope:1k\n",
+        "[a]\nstartdelay=1-3\nthinktime=2ms\nthinktime_blocks=4\nlatency_target=10ms\n",
+        "[a]\nrw=randread\nrandom_distribution=zoned:50/5:30/15:20/\npercentage_random=50,20\n",
+        "[a]\nrw=randread\nrandom_distribution=zoned_abs:60/4m:40/12m\nfile_service_type=zipf:1.2\n",
+        "[a]\nbuffer_pattern=\"ab\"0x12-5\"c\"\nbuffer_compress_percentage=25\nnr_files=3\n",
+        "[a]\nexitall\nexit_what=all\nfallocate=keep\nsync=dsync\niodepth_batch_submit=4\n",
+        "[a]\nzonesize=1m\nzoneskip=50%\nzonerange=2m\noffset_increment=10%\nfilesize=4k-1m\n",
     ];
     for snippet in snippets {
         let file = fio.write("t.fio", snippet);
@@ -154,6 +163,26 @@ fn what_fio_refuses_is_refused() {
         "[a]\n=4k\n",
         "[a]\nio_size=120%\n",
         "[a]\nkb_base=1\n",
+        "[a]\nfallocate=2\n",
+        "[a]\nsync=2\n",
+        "[a]\nrw=randread\nrandom_distribution=zipf:1\n",
+        "[a]\nrw=randread\nrandom_distribution=zipf:1.2:5\n",
+        "[a]\nrw=randread\nrandom_distribution=zoned:50/50\n",
+        "[a]\nrw=randread\nrandom_distribution=zoned:50/5:30/\n",
+        "[a]\nfile_service_type=zipf:1.2:5\n",
+        "[a]\npercentage_random=101\n",
+        "[a]\nss=iops\n",
+        "[a]\nss=lat:3\n",
+        "[a]\nbuffer_pattern=abcd\n",
+        "[a]\nbuffer_pattern=4294967295\n",
+        "[a]\nbsrange=4k,8k\n",
+        "[a]\nio_submit_mode=x\n",
+        "[a]\nrandom_generator=x\n",
+        "[a]\noverwrite\n",
+        "[a]\nflow_id=x\n",
+        "[a]\nexit_what=some\n",
+        "[a]\ncontinue_on_error=some\n",
+        "[a]\ndedupe_percentage=101\n",
     ];
     for snippet in snippets {
         let file = fio.write("t.fio", snippet);
