@@ -46,7 +46,6 @@ impl Meter {
     }
 
     /// Counts a flush.
-    #[allow(dead_code, reason = "called by the lane once it flushes")]
     pub(crate) fn sync(&mut self, latency: Nanos) {
         self.syncs.get_or_insert_default().record(latency);
     }

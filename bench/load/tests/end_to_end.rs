@@ -195,6 +195,20 @@ fn many_disks_are_one_result_with_each_disk_in_it() {
 }
 
 #[test]
+fn disks_of_copies_are_one_row_and_many_disks_are_many() {
+    let rows = |text: &str, disks: u32| {
+        let report = go(text, &Setup { disks, ..Setup::default() }).unwrap();
+        let document = to_json(&report);
+        let ios = |row: &Value| row["read"]["total_ios"].as_u64().unwrap();
+        document["per_disk"].as_array().unwrap().iter().map(ios).collect::<Vec<_>>()
+    };
+    let copies = "[a]\nfilename=null:1T\nnumjobs=3\nnumber_ios=100\n[b]\nfilename=null:1T\n\
+                  number_ios=7\n";
+    assert_eq!(rows(copies, 1), [300, 7]);
+    assert_eq!(rows("[a]\nfilename=null:1T\nnumber_ios=100\n", 3), [100, 100, 100]);
+}
+
+#[test]
 fn a_job_on_several_disks_takes_them_in_turn() {
     let report = ran("[a]\nfilename=null:1T\nfilename=memory:1M\nfilename=null:1T?block=4K\n\
                       rw=randread\niodepth=7\nnumber_ios=300\nsize=1536k\nio_size=1g\n");

@@ -76,14 +76,16 @@ impl Report {
     }
 
     /// The disks of each job. Copies of a job that are told apart in `jobs` share their disks, so
-    /// what they did to one is one row; made-up disks are one each.
+    /// what they did to one is one row. A made-up disk is known by its place among those of its
+    /// copy.
     fn disk_rows(&self) -> Vec<(&JobResult, Cow<'_, DiskResult>)> {
         let mut rows: Vec<(&JobResult, Cow<'_, DiskResult>)> = Vec::new();
-        let mut known: BTreeMap<(u32, &str, &Path), usize> = BTreeMap::new();
+        let mut known: BTreeMap<(u32, &str, Result<&Path, (&str, usize)>), usize> = BTreeMap::new();
         for job in &self.jobs {
-            for disk in &job.disks {
-                let key = disk.info.path.as_deref().map(|path| (job.group, &*job.job.name, path));
-                let at = key.map_or(rows.len(), |key| *known.entry(key).or_insert(rows.len()));
+            for (place, disk) in job.disks.iter().enumerate() {
+                let which = disk.info.path.as_deref().ok_or((disk.spec.as_str(), place));
+                let key = (job.group, job.job.name.as_str(), which);
+                let at = *known.entry(key).or_insert(rows.len());
                 match rows.get_mut(at) {
                     Some((_, row)) => row.to_mut().join(disk),
                     None => rows.push((job, Cow::Borrowed(disk))),
