@@ -7,8 +7,10 @@
 //! request, and a request's buffer goes on to the next one. After a failure no new request is
 //! sent, unless the job says to go on, and what is in flight is waited for.
 
+mod back;
 mod checks;
 mod disk;
+mod ending;
 mod flush;
 mod next;
 mod order;
@@ -16,17 +18,17 @@ mod rules;
 mod sight;
 mod trace;
 
-use isotherm_seam::{Clock, Completion, Due, IoBuf, IoError, Lba, Mono, Nanos, Op, Request, Tag};
+use isotherm_seam::{Clock, Completion, Due, IoBuf, Lba, Mono, Nanos, Op, Request, Tag};
 use isotherm_workload::{Arrivals, Direction, FastRng, Filling, Service, ServicePlan};
 
-use crate::failure::Trouble;
 use crate::meter::Meter;
 use crate::tally::Moments;
 use crate::{Depths, Failure, Tally};
+use back::Back;
 use checks::Checks;
 use disk::{NOT_WRITING, Next};
 use flush::Flushes;
-use rules::{Rules, Verdict};
+use rules::Rules;
 
 pub(crate) use checks::CheckOrder;
 pub(crate) use disk::LaneDisk;
@@ -101,13 +103,6 @@ pub(crate) struct Lane {
     pub(crate) failure: Option<Failure>,
     /// The depth that keeps the latency that was asked for.
     pub(crate) found_depth: Option<u32>,
-}
-
-/// Completions that wait until they are enough.
-struct Back {
-    min: usize,
-    max: usize,
-    waiting: Vec<(usize, Completion)>,
 }
 
 impl Lane {
@@ -253,37 +248,12 @@ impl Lane {
         now: &mut Mono,
         done: &mut Vec<Completion>,
     ) -> usize {
-        let mut reaped = 0;
         let resting = self.idle.len();
-        if let Some(book) = &mut self.meter.book {
-            book.prepare(self.slots.len());
-        }
-        if let Some(rules) = &mut self.rules {
-            rules.turn();
-        }
-        if self.back.is_some() {
-            reaped = self.reap_enough(clock, now, done);
+        let reaped = if self.plain {
+            self.reap_plain(clock, now, done)
         } else {
-            for disk in 0..self.disks.len() {
-                let count = self.disks[disk].device.poll(*now, done);
-                if count > 0 {
-                    reaped += count;
-                    self.depths.reaped(count);
-                    // In place: a completion is moved by no more than its buffer, straight into
-                    // the next request. Each copy of it would wait for the stores of the one
-                    // before.
-                    for completion in done.iter_mut() {
-                        *now = clock.mono();
-                        if self.plain {
-                            self.complete_plain(clock, completion, *now);
-                        } else {
-                            self.complete(clock, disk, completion, *now);
-                        }
-                    }
-                    done.clear();
-                }
-            }
-        }
+            self.reap(clock, now, done)
+        };
         let mut sent = (reaped + resting) - self.idle.len();
         if !self.idle.is_empty() {
             sent += self.fill(clock, now);
@@ -292,28 +262,52 @@ impl Lane {
         reaped
     }
 
-    /// Reaps once there are as many completions as are wanted at a time.
-    fn reap_enough<C: Clock>(
+    /// Reaps the one disk of a plain lane.
+    #[inline(always)]
+    fn reap_plain<C: Clock>(
         &mut self,
         clock: &C,
         now: &mut Mono,
         done: &mut Vec<Completion>,
     ) -> usize {
-        let mut back = self.back.take().expect("looked at by the caller");
-        for (number, disk) in self.disks.iter_mut().enumerate() {
-            disk.device.poll(*now, done);
-            back.waiting.extend(done.drain(..).map(|completion| (number, completion)));
+        let count = self.disks[0].device.poll(*now, done);
+        if count > 0 {
+            self.depths.reaped(count);
+            // In place: a completion is moved by no more than its buffer, straight into the next
+            // request. Each copy of it would wait for the stores of the one before.
+            for completion in done.iter_mut() {
+                *now = clock.mono();
+                self.complete_plain(clock, completion, *now);
+            }
+            done.clear();
+        }
+        count
+    }
+
+    /// Reaps all disks.
+    fn reap<C: Clock>(&mut self, clock: &C, now: &mut Mono, done: &mut Vec<Completion>) -> usize {
+        if let Some(book) = &mut self.meter.book {
+            book.prepare(self.slots.len());
+        }
+        if let Some(rules) = &mut self.rules {
+            rules.turn();
+        }
+        if self.back.is_some() {
+            return self.reap_enough(clock, now, done);
         }
         let mut reaped = 0;
-        if back.is_enough(self.inflight) {
-            reaped = back.waiting.len().min(back.max);
-            self.depths.reaped(reaped);
-            for (disk, mut completion) in back.waiting.drain(..reaped) {
-                *now = clock.mono();
-                self.complete(clock, disk, &mut completion, *now);
+        for disk in 0..self.disks.len() {
+            let count = self.disks[disk].device.poll(*now, done);
+            if count > 0 {
+                reaped += count;
+                self.depths.reaped(count);
+                for completion in done.iter_mut() {
+                    *now = clock.mono();
+                    self.complete(clock, disk, completion, *now);
+                }
+                done.clear();
             }
         }
-        self.back = Some(back);
         reaped
     }
 
@@ -495,112 +489,12 @@ impl Lane {
         false
     }
 
-    #[cold]
-    fn request_failed(&mut self, disk: usize, index: u32, error: IoError, now: Mono) {
-        let slot = self.slots[index as usize];
-        let on = &mut self.disks[disk];
-        on.tallies[slot.direction.index()].errors += 1;
-        // Where the device says which block it was, that one; else the first of the request. As in
-        // fio, an error of the medium may be passed over, and no other.
-        let lba = match error {
-            IoError::Media { lba } => lba,
-            _ => slot.lba,
-        };
-        let passable = matches!(error, IoError::Media { .. });
-        if passable && self.rules.as_ref().is_some_and(|rules| rules.past_error(slot.direction)) {
-            return;
-        }
-        let failure = Failure {
-            disk: on.device.info().name,
-            direction: slot.direction,
-            sector: on.block.byte_offset(lba) / 512,
-            cause: Trouble::Request(error),
-        };
-        self.fail(now, failure);
-    }
-
-    /// Ends it as its rules say.
-    #[inline]
-    fn obey(&mut self, verdict: Verdict, disk: usize, lba: Lba, now: Mono) {
-        match verdict {
-            Verdict::GoOn => {}
-            Verdict::Done => self.stop(now),
-            Verdict::Failed(direction, cause) => {
-                let on = &self.disks[disk];
-                let sector = on.block.byte_offset(lba) / 512;
-                let disk = on.device.info().name;
-                self.fail(now, Failure { disk, direction, sector, cause });
-            }
-        }
-    }
-
-    #[cold]
-    fn fail(&mut self, now: Mono, failure: Failure) {
-        self.failure.get_or_insert(failure);
-        if let Some(flushes) = &mut self.flushes {
-            flushes.give_up();
-        }
-        self.leave_unchecked();
-        self.stop(now);
-    }
-
-    /// Whether it is to end because of others.
-    pub(crate) fn is_called_off(&self) -> bool {
-        self.standing.company.is_over(self.standing.group)
-    }
-
-    /// Looks up at what is decided over time. Called every now and then. Tells whether it was
-    /// stopped.
-    pub(crate) fn tick(&mut self, now: Mono) -> bool {
-        let before = self.left;
-        if let Some(rules) = &mut self.rules
-            && self.left > 0
-        {
-            let verdict = rules.tick(now);
-            self.obey(verdict, 0, Lba(0), now);
-        }
-        if self.is_called_off() {
-            self.leave_unchecked();
-            self.stop(now);
-        }
-        before > 0 && self.left == 0
-    }
-
-    /// Sends nothing any more. What is in flight is still waited for.
-    #[cold]
-    pub(crate) fn stop(&mut self, now: Mono) {
-        for (direction, arrivals) in self.arrivals.iter_mut().enumerate() {
-            let Some(arrivals) = arrivals.take() else { continue };
-            let open = &mut self.disks[0].tallies[direction].open_loop;
-            let open = open.as_mut().expect("a direction with arrivals is counted as such");
-            let worth = match self.order.rates[direction] {
-                Some(Rate::Bytes(_)) => self.order.sizes[direction].max(),
-                _ => 1,
-            };
-            open.unsent_ios += arrivals.count_before(now, worth).min(self.left);
-        }
-        self.left = 0;
-        if let Some(flushes) = &mut self.flushes {
-            flushes.forget();
-        }
-        self.disks.iter_mut().for_each(|disk| disk.held = None);
-        self.held_on = None;
-    }
-
-    /// Whether nothing waits to be sent.
-    fn is_drained(&self) -> bool {
-        let demanded = self.flushes.as_ref().is_some_and(|flushes| flushes.is_demanded());
-        self.left == 0 && !demanded && self.disks.iter().all(|disk| disk.held.is_none())
-    }
-
-    /// Whether all is done that will be.
-    pub(crate) fn is_done(&self) -> bool {
-        self.inflight == 0 && self.is_drained() && !self.owes_flush() && !self.owes_check()
-    }
-
     /// When the next turn can be of use.
     #[inline]
     pub(crate) fn due(&self) -> Due {
+        if self.plain && self.idle.is_empty() {
+            return self.disks[0].device.due();
+        }
         let mut due = self.disks.iter().map(|disk| disk.device.due()).min().unwrap_or(Due::Idle);
         if let Some(back) = &self.back
             && back.is_enough(self.inflight)
@@ -640,15 +534,6 @@ impl Lane {
             Due::At(at) if self.modelled => at,
             _ => Mono::ZERO,
         }
-    }
-}
-
-impl Back {
-    /// Whether those that wait are to be taken, with so many in flight, themselves included.
-    #[inline]
-    fn is_enough(&self, inflight: u32) -> bool {
-        let waiting = self.waiting.len();
-        waiting > 0 && waiting >= self.min.min(inflight as usize)
     }
 }
 

@@ -14,6 +14,7 @@ use isotherm_workload::{
 use super::*;
 use crate::company::{Company, SteadyKey};
 use crate::drive::{Onlookers, Progress, drive};
+use crate::failure::Trouble;
 
 const IO_BYTES: u32 = 4096;
 const SERVICE: Nanos = Nanos::from_millis(3);
