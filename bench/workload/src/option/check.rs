@@ -74,7 +74,7 @@ pub(super) const ROWS: &[OptionRow] = &[
     row("verifysort_nr", Kind::Noted("blocks are checked in the order in which they lie"), ""),
     row(
         "verify_state_save",
-        Kind::Noted("what a run that was stopped has written is checked before it ends"),
+        Kind::Noted("a job that is stopped says how many blocks it has left unchecked"),
         "",
     ),
     row("experimental_verify", Kind::Noted("what was written is remembered by place"), ""),
