@@ -49,6 +49,14 @@ struct Point {
     passes: bool,
 }
 
+/// Where a search crossed the limit, in I/Os per second.
+#[derive(Clone, Copy, Debug)]
+struct Crossing {
+    passing: f64,
+    failing: f64,
+    knee: f64,
+}
+
 impl Knee {
     /// `p99=50ms`.
     pub(super) fn read(text: &str) -> Option<Knee> {
@@ -70,6 +78,8 @@ impl Knee {
             job.runtime.get_or_insert(POINT);
             job.time_based = true;
             job.rate_iops = Default::default();
+            // Searches that all draw the same addresses would agree too well.
+            job.repeatable = false;
         }
         let mut closed = run(&timed)?;
         let lanes: f64 = closed.jobs.iter().map(|job| f64::from(job.lanes)).sum();
@@ -117,9 +127,28 @@ impl Knee {
                     break 'searches;
                 }
             }
-            knees.push((passing * most * lanes, failing * most * lanes));
+            knees.push(self.between(&points, search, most * lanes));
         }
         Ok((shown.unwrap_or(closed), self.tell(&points, &knees, most * lanes)))
+    }
+
+    /// Where one search crossed the limit: the last rate that passes, the first that fails, and
+    /// between them, by the response times there, the knee.
+    fn between(&self, points: &[Point], search: u32, most: f64) -> Crossing {
+        let of =
+            |passes: bool| points.iter().filter(move |p| p.search == search && p.passes == passes);
+        let by_rate = |a: &&Point, b: &&Point| a.offered_iops.total_cmp(&b.offered_iops);
+        let (below, above) = (of(true).max_by(by_rate), of(false).min_by(by_rate));
+        let passing = below.map_or(0.0, |point| point.offered_iops);
+        let failing = above.map_or(most, |point| point.offered_iops);
+        let share = match (below, above) {
+            (Some(below), Some(above)) if above.rt_ns > below.rt_ns => {
+                let way = (above.rt_ns - below.rt_ns) as f64;
+                (self.limit.0.saturating_sub(below.rt_ns) as f64 / way).clamp(0.0, 1.0)
+            }
+            _ => 0.0,
+        };
+        Crossing { passing, failing, knee: passing + (failing - passing).max(0.0) * share }
     }
 
     fn judge(&self, search: u32, offered_iops: f64, report: &Report) -> Point {
@@ -135,7 +164,7 @@ impl Knee {
         Point { search, offered_iops, served_iops, lat_ns, rt_ns, passes }
     }
 
-    fn tell(&self, points: &[Point], knees: &[(f64, f64)], most: f64) -> Beside {
+    fn tell(&self, points: &[Point], knees: &[Crossing], most: f64) -> Beside {
         let mut sorted = points.to_vec();
         sorted.sort_by(|a, b| a.offered_iops.total_cmp(&b.offered_iops));
         let mut text = format!(
@@ -154,13 +183,19 @@ impl Knee {
                 if point.passes { "passes" } else { "fails" }
             ));
         }
-        let ends: Vec<f64> = knees.iter().map(|(passing, _)| *passing).collect();
-        let (least, median, greatest) = spread(&ends);
-        let above = knees.iter().map(|(_, failing)| *failing).fold(0.0, f64::max);
+        let values: Vec<f64> = knees.iter().map(|one| one.knee).collect();
+        let (least, median, greatest) = spread(&values);
+        let below = knees.iter().map(|one| one.passing).fold(f64::INFINITY, f64::min);
+        let above = knees.iter().map(|one| one.failing).fold(0.0, f64::max);
         let limit = self.limit.as_millis_f64();
-        let enough = knees.len() >= SEARCHES_MIN as usize;
+        let crossed = points.iter().any(|point| !point.passes);
+        let enough = crossed && knees.len() >= SEARCHES_MIN as usize;
         let verdict = if knees.is_empty() {
             "no knee: the search was cut short".to_owned()
+        } else if !crossed {
+            format!(
+                "no knee: every rate up to {greatest:.1} IOPS passes; a closed loop reached {most:.1}"
+            )
         } else if enough {
             format!(
                 "knee: {median:.1} IOPS keep p{} below {limit} ms ({} searches: {least:.1} to \
@@ -170,7 +205,7 @@ impl Knee {
             )
         } else {
             format!(
-                "knee: somewhere between {least:.1} and {above:.1} IOPS in {} search{}; one number \
+                "knee: somewhere between {below:.1} and {above:.1} IOPS in {} search{}; one number \
                  takes --repeat={SEARCHES_MIN} or more",
                 knees.len(),
                 if knees.len() == 1 { "" } else { "es" }
@@ -195,7 +230,10 @@ impl Knee {
             "limit_ns": self.limit.0,
             "closed_loop_iops": most,
             "curve": curve,
-            "searches": knees.iter().map(|(a, b)| json!([a, b])).collect::<Vec<_>>(),
+            "searches": knees
+                .iter()
+                .map(|one| json!({"passes": one.passing, "fails": one.failing, "knee": one.knee}))
+                .collect::<Vec<_>>(),
             "knee_iops": enough.then_some(json!({"median": median, "min": least, "max": greatest})),
             "verdict": verdict,
         });
@@ -233,7 +271,7 @@ mod tests {
             let setup = Setup { time: TimeSource::Virtual, seed, ..Setup::default() };
             Ok(isotherm_load::run(parsed, &setup, &AtomicBool::new(false), &mut |_| {})?)
         };
-        Knee::read("p99=200ms").unwrap().search(&parsed, searches, &mut run).unwrap().1
+        Knee::read("p99=90ms").unwrap().search(&parsed, searches, &mut run).unwrap().1
     }
 
     #[test]
@@ -248,6 +286,7 @@ mod tests {
         let (least, median) = (knee["min"].as_f64().unwrap(), knee["median"].as_f64().unwrap());
         // An Exos X24 does 160 to 180 at depth 16, and less if nobody is to wait long.
         assert!(least > 20.0 && median < 180.0, "{knee}");
+        assert!(knee["min"].as_f64() < knee["max"].as_f64(), "searches differ: {knee}");
         let points = value["curve"].as_array().unwrap();
         assert!(points.iter().any(|p| p["passes"] == false) && points.len() >= 15);
         // What passes lies below what fails, but for luck near the knee.
