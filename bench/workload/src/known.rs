@@ -9,7 +9,7 @@ const CORE: &str = "\
 allow_mounted_write apptag apptag_mask atomic block_error_percentiles blocksize_unaligned \
 bs_is_seq_rand bs_unaligned cgroup cgroup_nodelete cgroup_weight dataplacement dedupe_global \
 dedupe_working_set_percentage dp_scheme error_dump exec_postrun exec_prerun fdp fdp_pli \
-fdp_pli_select fileoffset fill_device fill_fs flow_watermark gid ignore_error ignore_zone_limits \
+fdp_pli_select fileoffset flow_watermark gid ignore_error ignore_zone_limits \
 ioscheduler ioscheduler_switch job_max_open_zones job_start_clock_id lockfile lockmem \
 log_alternate_epoch log_alternate_epoch_clock_id log_issue_time log_prio log_window_value \
 max_open_zones merge_blktrace_file merge_blktrace_iters merge_blktrace_scalars num_range opendir \
@@ -65,8 +65,6 @@ const REASONS: &[(&str, &str)] = &[
     ("exec_postrun", RUNS_PROGRAMS),
     ("bs_unaligned", WHOLE_BLOCKS),
     ("blocksize_unaligned", WHOLE_BLOCKS),
-    ("fill_device", "the end of a device or file is known, and stops a job there: give a size"),
-    ("fill_fs", "the end of a device or file is known, and stops a job there: give a size"),
     ("ioscheduler", "the scheduler of a disk belongs to the machine, not to a job"),
     ("uid", "a job runs as who started the program"),
     ("gid", "a job runs as who started the program"),

@@ -124,6 +124,14 @@ pub(super) const ROWS: &[OptionRow] = &[
         Kind::Flag(|j, v| j.files.invalidate = v),
         "drop what the page cache holds of the files before the job starts [1]",
     ),
+    also(
+        "fill_device",
+        "fill_fs",
+        Kind::Noted(
+            "a job that writes in order ends at the end of its device anyway; a file needs a size",
+        ),
+        "",
+    ),
     row("create_on_open", Kind::Noted("files are made before the run, and opened once"), ""),
     row("create_serialize", Kind::Noted("files are laid out one after the other"), ""),
     row("create_fsync", Kind::Noted("files that are laid out are made durable, always"), ""),
