@@ -29,6 +29,9 @@ use crate::timeline::{self, Timeline};
 use crate::usage::DiskUse;
 use crate::{LATE_NS, TimeSource, per_second};
 
+/// What makes disks of copies of a job the same: group, job, and path or spec and place.
+type DiskKey<'a> = (u32, &'a str, Result<&'a Path, (&'a str, usize)>);
+
 /// Jobs with a timeline of their own; of more there is one timeline of all.
 const TIMELINES_MAX: usize = 16;
 
@@ -80,7 +83,7 @@ impl Report {
     /// copy.
     fn disk_rows(&self) -> Vec<(&JobResult, Cow<'_, DiskResult>)> {
         let mut rows: Vec<(&JobResult, Cow<'_, DiskResult>)> = Vec::new();
-        let mut known: BTreeMap<(u32, &str, Result<&Path, (&str, usize)>), usize> = BTreeMap::new();
+        let mut known: BTreeMap<DiskKey<'_>, usize> = BTreeMap::new();
         for job in &self.jobs {
             for (place, disk) in job.disks.iter().enumerate() {
                 let which = disk.info.path.as_deref().ok_or((disk.spec.as_str(), place));
