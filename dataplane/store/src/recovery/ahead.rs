@@ -17,10 +17,13 @@ use isotherm_seam::{IoBuf, IoError, PoolExhausted, Region};
 
 use super::again::PAUSES;
 use super::scan::{OpenError, ScannedDisk};
+use super::walk::WalkError;
+use crate::core::World;
 use crate::index::RunInfo;
 use crate::layout::{ExtentRow, Origin};
+use crate::medium::Medium;
 use crate::runs::check_chunk;
-use crate::{BLOCK_BYTES, Place};
+use crate::{BLOCK_BYTES, ExtentId, Place};
 
 /// Blocks that are read for a run at once.
 const AHEAD_BLOCKS: u32 = 8192;
@@ -127,38 +130,10 @@ impl ScannedDisk {
             _ => Rc::new(Region::new(len, true).map_err(|_| PoolExhausted::NoBuffer)?),
         };
         let area = Rc::get_mut(&mut own).expect("nothing of it is in use");
-        let window = super::recover::window_blocks(&self.medium);
-        let mut under_way = VecDeque::new();
-        let mut at = 0;
-        // The first read goes alone: of several at once a drive begins with the one that comes
-        // under its head first, and pays turns until they are in order.
-        let mut together = 1;
-        while at < blocks || !under_way.is_empty() {
-            if at < blocks && under_way.len() < together {
-                let len = window.min(blocks - at);
-                match self.world.pool.alloc(len as usize * BLOCK_BYTES) {
-                    Ok(buf) => {
-                        let read = self.medium.read(first.extent, first.block + at, buf);
-                        under_way.push_back((at, read));
-                        at += len;
-                        continue;
-                    }
-                    Err(error) if under_way.is_empty() => return Err(error.into()),
-                    Err(_) => {}
-                }
-            }
-            let (from, read) = under_way.pop_front().expect("otherwise one was begun");
-            let (result, buf): (Result<(), IoError>, IoBuf) = read.await;
-            together = READS;
-            match result {
-                Ok(()) => {}
-                Err(IoError::Media { .. } | IoError::TimedOut | IoError::Zone(_)) => {
-                    return Err(OpenError::Index);
-                }
-                Err(error) => return Err(error.into()),
-            }
-            let start = from as usize * BLOCK_BYTES;
-            area[start..start + buf.len()].copy_from_slice(&buf);
+        let area = &mut area[..len];
+        let bad = read_area(&self.world, &self.medium, first.extent, first.block, area).await?;
+        if !bad.is_empty() {
+            return Err(OpenError::Index);
         }
         for place in run.chunks.iter().take(count) {
             let start = (place.block - first.block) as usize * BLOCK_BYTES;
@@ -179,4 +154,51 @@ impl ScannedDisk {
         run.chunks.drain(..count);
         Ok(())
     }
+}
+
+/// Fills an area of memory from a block of an extent on, with several reads in flight. Gives back
+/// which of its blocks lie in reads that failed.
+pub(super) async fn read_area(
+    world: &World,
+    medium: &Medium,
+    extent: ExtentId,
+    first: u32,
+    area: &mut [u8],
+) -> Result<Vec<Range<u32>>, WalkError> {
+    let blocks = (area.len() / BLOCK_BYTES) as u32;
+    let window = super::recover::window_blocks(medium);
+    let mut bad = Vec::new();
+    let mut under_way = VecDeque::new();
+    let mut at = 0;
+    // The first read goes alone: of several at once a drive begins with the one that comes
+    // under its head first, and pays turns until they are in order.
+    let mut together = 1;
+    while at < blocks || !under_way.is_empty() {
+        if at < blocks && under_way.len() < together {
+            let len = window.min(blocks - at);
+            match world.pool.alloc(len as usize * BLOCK_BYTES) {
+                Ok(buf) => {
+                    under_way.push_back((at, medium.read(extent, first + at, buf)));
+                    at += len;
+                    continue;
+                }
+                Err(error) if under_way.is_empty() => return Err(error.into()),
+                Err(_) => {}
+            }
+        }
+        let (from, read) = under_way.pop_front().expect("otherwise one was begun");
+        let (result, buf): (Result<(), IoError>, IoBuf) = read.await;
+        together = READS;
+        match result {
+            Ok(()) => {
+                let start = from as usize * BLOCK_BYTES;
+                area[start..start + buf.len()].copy_from_slice(&buf);
+            }
+            Err(IoError::Media { .. } | IoError::TimedOut | IoError::Zone(_)) => {
+                bad.push(from..from + (buf.len() / BLOCK_BYTES) as u32);
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(bad)
 }

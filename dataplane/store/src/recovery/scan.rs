@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use isotherm_reactor::Disk;
-use isotherm_seam::{IoBuf, IoError, PoolExhausted, ZoneReport};
+use isotherm_seam::{IoBuf, IoError, PoolExhausted, Region, ZoneReport};
 
 use super::again::read_block;
+use super::ahead::read_area;
 use super::walk::WalkError;
 use crate::checkpoint::META_BLOCKS;
 use crate::core::World;
@@ -240,8 +241,10 @@ async fn read_meta(world: &World, medium: &Medium, turn: usize) -> Result<MetaRe
     let mut at = 0;
     let mut quiet = 0;
     let window = super::recover::window_blocks(medium);
+    // What is usually there at once, with several reads in flight.
+    let mut have = 0..META_BLOCKS.min(limit);
+    let area = read_usual(world, medium, extent, have.end, &mut read.unreadable).await?;
     let mut buf: Option<IoBuf> = None;
-    let mut have = 0..0u32;
     // Beyond the usual size only as long as there is something.
     while at < limit && (at < META_BLOCKS || quiet < META_BLOCKS) {
         if !have.contains(&at) {
@@ -256,7 +259,7 @@ async fn read_meta(world: &World, medium: &Medium, turn: usize) -> Result<MetaRe
             )
             .await?;
         }
-        let bytes = buf.as_ref().expect("read above");
+        let bytes: &[u8] = buf.as_deref().unwrap_or(&area);
         let offset = (at - have.start) as usize * BLOCK_BYTES;
         let Some(block) = meta_block(&bytes[offset..offset + BLOCK_BYTES], extent, at) else {
             at += 1;
@@ -290,7 +293,7 @@ async fn read_meta(world: &World, medium: &Medium, turn: usize) -> Result<MetaRe
             )
             .await?;
         }
-        let bytes = buf.as_ref().expect("read above");
+        let bytes: &[u8] = buf.as_deref().unwrap_or(&area);
         let offset = (at - have.start) as usize * BLOCK_BYTES;
         let record = &bytes[offset..offset + blocks as usize * BLOCK_BYTES];
         match part_payload(record, extent, at, shape, number) {
@@ -347,6 +350,23 @@ fn part_payload(
     Some(payload)
 }
 
+/// The first blocks of a meta extent.
+async fn read_usual(
+    world: &World,
+    medium: &Medium,
+    extent: ExtentId,
+    blocks: u32,
+    unreadable: &mut BTreeSet<u32>,
+) -> Result<Region, OpenError> {
+    let len = blocks as usize * BLOCK_BYTES;
+    let mut area = Region::new(len, false).map_err(|_| PoolExhausted::NoBuffer)?;
+    for bad in read_area(world, medium, extent, 0, &mut area[..len]).await? {
+        let own = &mut area[bad.start as usize * BLOCK_BYTES..bad.end as usize * BLOCK_BYTES];
+        read_alone(world, medium, extent, bad.start, own, unreadable).await?;
+    }
+    Ok(area)
+}
+
 async fn read_window(
     world: &World,
     medium: &Medium,
@@ -369,21 +389,33 @@ async fn read_window(
     match result {
         Ok(()) => {}
         Err(IoError::Media { .. } | IoError::TimedOut) => {
-            for block in 0..blocks {
-                let (result, single) = read_block(world, medium, extent, at + block).await?;
-                let own = &mut buf[block as usize * BLOCK_BYTES..][..BLOCK_BYTES];
-                match result {
-                    Ok(()) => own.copy_from_slice(&single),
-                    Err(_) => {
-                        unreadable.insert(at + block);
-                        own.fill(0);
-                    }
-                }
-            }
+            read_alone(world, medium, extent, at, &mut buf, unreadable).await?;
         }
         Err(error) => return Err(error.into()),
     }
     Ok((Some(buf), at..at + blocks))
+}
+
+/// Reads blocks that could not be read with others one by one; zeros stand for what can't be read.
+async fn read_alone(
+    world: &World,
+    medium: &Medium,
+    extent: ExtentId,
+    first: u32,
+    bytes: &mut [u8],
+    unreadable: &mut BTreeSet<u32>,
+) -> Result<(), OpenError> {
+    for (block, own) in (first..).zip(bytes.chunks_exact_mut(BLOCK_BYTES)) {
+        let (result, single) = read_block(world, medium, extent, block).await?;
+        match result {
+            Ok(()) => own.copy_from_slice(&single),
+            Err(_) => {
+                unreadable.insert(block);
+                own.fill(0);
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Blocks of a zone in front of its write pointer.
