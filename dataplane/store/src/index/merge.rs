@@ -17,6 +17,8 @@
 //! }
 //! ```
 
+use std::hint::select_unpredictable;
+
 use super::memtable::{DeltaKind, Entry};
 use super::run::{ChunkInfo, RunError, RunInfo, checked_entry, checked_key};
 use crate::Key;
@@ -77,14 +79,14 @@ pub struct RunSource<B> {
     bytes: Option<B>,
     /// The entry of the chunk that is shown,
     index: usize,
-    /// and its key.
-    next: Option<Key>,
+    /// of so many: none is shown when all were taken.
+    entries: usize,
 }
 
 impl<B: AsRef<[u8]>> RunSource<B> {
     /// All of a run.
     pub fn new(info: RunInfo) -> RunSource<B> {
-        RunSource { info, fed: 0, bytes: None, index: 0, next: None }
+        RunSource { info, fed: 0, bytes: None, index: 0, entries: 0 }
     }
 
     /// A run from its chunk that may hold `key` on; entries of that chunk before `key` are passed.
@@ -107,36 +109,42 @@ impl<B: AsRef<[u8]>> RunSource<B> {
     /// Takes the chunk that [`RunSource::wants`] named, once the one before is used up, and gives
     /// that one's bytes back.
     pub fn feed(&mut self, bytes: B) -> Result<Option<B>, RunError> {
-        assert!(self.next.is_none() && self.fed < self.info.chunks.len(), "not hungry");
-        self.info.chunk(self.fed, bytes.as_ref())?;
+        assert!(self.is_spent() && self.fed < self.info.chunks.len(), "not hungry");
+        self.entries = self.info.chunk(self.fed, bytes.as_ref())?.len();
         self.fed += 1;
         self.index = 0;
-        self.next = checked_key(bytes.as_ref(), 0);
         Ok(self.bytes.replace(bytes))
     }
 
     /// The bytes of a chunk that is used up.
     pub fn take_spent(&mut self) -> Option<B> {
-        if self.next.is_none() { self.bytes.take() } else { None }
+        if self.is_spent() { self.bytes.take() } else { None }
+    }
+
+    fn is_spent(&self) -> bool {
+        self.index == self.entries
     }
 }
 
 impl<B: AsRef<[u8]>> Source for RunSource<B> {
     #[inline]
     fn peek(&self) -> Step {
-        match self.next {
-            Some(key) => Step::Key(key),
-            None if self.fed < self.info.chunks.len() => Step::NeedChunk,
-            None => Step::End,
+        if !self.is_spent() {
+            let bytes = self.bytes.as_ref().expect("a chunk is kept until it is spent");
+            Step::Key(checked_key(bytes.as_ref(), self.index))
+        } else if self.fed < self.info.chunks.len() {
+            Step::NeedChunk
+        } else {
+            Step::End
         }
     }
 
     #[inline]
     fn take(&mut self) -> Entry {
-        let bytes = self.bytes.as_ref().expect("an entry is shown").as_ref();
-        let entry = checked_entry(bytes, self.index);
+        assert!(!self.is_spent(), "no entry is shown");
+        let bytes = self.bytes.as_ref().expect("a chunk is kept until it is spent");
+        let entry = checked_entry(bytes.as_ref(), self.index);
         self.index += 1;
-        self.next = checked_key(bytes, self.index);
         entry
     }
 }
@@ -151,6 +159,7 @@ pub enum Input<B, I: Iterator<Item = Entry>> {
 }
 
 impl<B: AsRef<[u8]>, I: Iterator<Item = Entry>> Source for Input<B, I> {
+    #[inline]
     fn peek(&self) -> Step {
         match self {
             Input::Run(run) => run.peek(),
@@ -196,27 +205,62 @@ pub struct Merge<S> {
     unknown: usize,
     has_begun: bool,
     drop_gone: bool,
-    /// The key that was given out last, and its sequence.
+    /// The key that was taken last, and its sequence.
     last: Option<(Rank, u64)>,
 }
 
-/// A key as two numbers that compare as keys do: faster than field by field.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-struct Rank {
-    high: u128,
-    low: u128,
-}
+/// A key as four numbers, the greatest first, and at the end the source that has it: in one
+/// comparison the lesser key comes first, and of equal keys that of the newer source.
+///
+/// ```text
+/// 0 group, object 127..96 | 1 object 95..32 | 2 object 31..0, stripe | 3 position, source
+/// ```
+///
+/// Words of 64 bits, written and read as such: a processor that is to read 16 bytes at once
+/// which were written as two words a moment ago waits until they have left for the cache.
+#[derive(Clone, Copy, Debug)]
+struct Rank([u64; 4]);
 
 impl Rank {
     /// Behind every key.
-    const END: Rank = Rank { high: u128::MAX, low: u128::MAX };
+    const END: Rank = Rank([u64::MAX; 4]);
 
     #[inline]
-    fn new(key: &Key) -> Rank {
-        Rank {
-            high: u128::from(key.group) << 96 | key.object >> 32,
-            low: (key.object << 96 | u128::from(key.stripe) << 64) | u128::from(key.position),
+    fn new(key: &Key, source: u32) -> Rank {
+        Rank([
+            u64::from(key.group) << 32 | (key.object >> 96) as u64,
+            (key.object >> 32) as u64,
+            (key.object as u64) << 32 | u64::from(key.stripe),
+            u64::from(key.position) << 32 | u64::from(source),
+        ])
+    }
+
+    #[inline]
+    fn is_end(&self) -> bool {
+        // No position has 32 bits.
+        self.0[3] == Rank::END.0[3]
+    }
+
+    /// Whether the keys are the same.
+    #[inline]
+    fn is_key_of(&self, other: &Rank) -> bool {
+        // The second word first: it is the one that mostly differs.
+        self.0[1] == other.0[1]
+            && self.0[2] == other.0[2]
+            && self.0[0] == other.0[0]
+            && self.0[3] >> 32 == other.0[3] >> 32
+    }
+
+    /// Whether this comes first. Nothing here is worth a guess: which of two keys is less can't
+    /// be foreseen. So there is no branch, but the borrow of a long subtraction.
+    #[inline]
+    fn is_before(&self, other: &Rank) -> bool {
+        let mut borrow = false;
+        for word in (0..4).rev() {
+            let (rest, under) = self.0[word].overflowing_sub(other.0[word]);
+            borrow = under | rest.overflowing_sub(u64::from(borrow)).1;
         }
+        borrow
     }
 }
 
@@ -256,65 +300,59 @@ impl<S: Source> Merge<S> {
         }
         loop {
             self.heads[self.unknown] = match self.sources[self.unknown].peek() {
-                Step::Key(key) => Rank::new(&key),
+                Step::Key(key) => Rank::new(&key, self.unknown as u32),
                 Step::NeedChunk => return Merged::NeedChunk(self.unknown),
                 Step::End => Rank::END,
             };
-            let winner = if self.has_begun {
+            let (winner, rank) = if self.has_begun {
                 self.play(self.unknown)
             } else if self.unknown + 1 < self.sources.len() {
                 self.unknown += 1;
                 continue;
             } else {
                 self.has_begun = true;
-                self.play_all()
+                let winner = self.play_all();
+                (winner, self.heads[winner])
             };
-            let rank = self.heads[winner];
-            if rank == Rank::END {
+            if rank.is_end() {
                 // It ended, and so it will be found again.
                 self.unknown = winner;
                 return Merged::End;
             }
             let entry = self.sources[winner].take();
             self.unknown = winner;
-            let (last, sequence) = self.last.replace((rank, entry.delta.sequence)).unzip();
-            if last == Some(rank) {
-                if sequence.is_some_and(|newer| entry.delta.sequence > newer) {
-                    return Merged::Contradiction(entry);
+            if let Some((last, newer)) = self.last.replace((rank, entry.delta.sequence)) {
+                assert!(last.is_before(&rank), "a source is not sorted");
+                if last.is_key_of(&rank) {
+                    if entry.delta.sequence > newer {
+                        return Merged::Contradiction(entry);
+                    }
+                    continue;
                 }
-                continue;
             }
-            assert!(last.is_none_or(|last| last < rank), "a source is not sorted");
             if !(self.drop_gone && entry.delta.kind == DeltaKind::Gone) {
                 return Merged::Entry(entry);
             }
         }
     }
 
-    /// Whether the head of a source comes before that of another. On equal keys the lower number,
-    /// which is the newer source, comes first.
+    /// The games of a source whose head has changed. Who wins the last, and its head.
     #[inline]
-    fn beats(&self, one: usize, other: usize) -> bool {
-        let (a, b) = (&self.heads[one], &self.heads[other]);
-        if a.high != b.high {
-            return a.high < b.high;
-        }
-        (a.low, one) < (b.low, other)
-    }
-
-    /// The games of a source whose head has changed. Who wins the last.
-    #[inline]
-    fn play(&mut self, source: usize) -> usize {
-        let mut winner = source;
+    fn play(&mut self, source: usize) -> (usize, Rank) {
+        let (mut winner, mut rank) = (source as u32, self.heads[source]);
         let mut game = (source + self.sources.len()) / 2;
         while game > 0 {
-            let other = self.losers[game] as usize;
-            let beaten = self.beats(other, winner);
-            (winner, self.losers[game]) =
-                if beaten { (other, winner as u32) } else { (winner, other as u32) };
+            let other = self.losers[game];
+            let other_rank = self.heads[other as usize];
+            let is_beaten = other_rank.is_before(&rank);
+            self.losers[game] = select_unpredictable(is_beaten, winner, other);
+            winner = select_unpredictable(is_beaten, other, winner);
+            for (own, other) in rank.0.iter_mut().zip(other_rank.0) {
+                *own = select_unpredictable(is_beaten, other, *own);
+            }
             game /= 2;
         }
-        winner
+        (winner as usize, rank)
     }
 
     /// All games. Who wins the last.
@@ -327,7 +365,8 @@ impl<S: Source> Merge<S> {
         }
         for game in (1..count).rev() {
             let (one, other) = (winners[2 * game], winners[2 * game + 1]);
-            let (winner, loser) = if self.beats(one, other) { (one, other) } else { (other, one) };
+            let is_first = self.heads[one].is_before(&self.heads[other]);
+            let (winner, loser) = if is_first { (one, other) } else { (other, one) };
             winners[game] = winner;
             self.losers[game] = loser as u32;
         }
@@ -493,9 +532,15 @@ mod tests {
             .collect();
         keys.extend([Key::MIN, Key::MAX]);
         for one in &keys {
-            assert!(Rank::new(one) < Rank::END);
+            let rank = Rank::new(one, 3);
+            assert!(rank.is_before(&Rank::END) && !Rank::END.is_before(&rank));
+            assert!(Rank::END.is_end() && !rank.is_end());
             for other in &keys {
-                assert_eq!(Rank::new(one).cmp(&Rank::new(other)), one.cmp(other));
+                for source in [2, 3, 4] {
+                    let other_rank = Rank::new(other, source);
+                    assert_eq!(rank.is_before(&other_rank), (one, 3) < (other, source));
+                    assert_eq!(rank.is_key_of(&other_rank), one == other);
+                }
             }
         }
     }

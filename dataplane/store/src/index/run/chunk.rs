@@ -87,6 +87,7 @@ impl EntryRow {
     }
 
     /// The entry; `index` is only for the error.
+    #[inline]
     fn entry(&self, index: usize) -> Result<Entry, RunError> {
         let kind = DeltaKind::from_number(self.kind)
             .ok_or(RunError::Kind { entry: index, found: self.kind })?;
@@ -248,21 +249,20 @@ impl<'a> ChunkReader<'a> {
     }
 }
 
-/// The key of an entry of a chunk that was checked before; `None` past the last.
+/// The key of an entry of a chunk that was checked before.
 #[inline]
-pub(in crate::index) fn checked_key(bytes: &[u8], index: usize) -> Option<Key> {
-    row(bytes, index).map(|row| Key::from_bytes(&row.key))
+pub(in crate::index) fn checked_key(bytes: &[u8], index: usize) -> Key {
+    Key::from_bytes(&row(bytes, index).key)
 }
 
 /// An entry of a chunk that was checked before.
 #[inline]
 pub(in crate::index) fn checked_entry(bytes: &[u8], index: usize) -> Entry {
-    let row = row(bytes, index).expect("an entry of the chunk");
-    row.entry(index).expect("it was checked")
+    row(bytes, index).entry(index).expect("it was checked")
 }
 
 #[inline]
-fn row(bytes: &[u8], index: usize) -> Option<&EntryRow> {
+fn row(bytes: &[u8], index: usize) -> &EntryRow {
     let at = size_of::<ChunkHead>() + index * size_of::<EntryRow>();
-    EntryRow::ref_from_bytes(bytes.get(at..at + size_of::<EntryRow>())?).ok()
+    EntryRow::ref_from_bytes(&bytes[at..at + size_of::<EntryRow>()]).expect("as long as a row")
 }
