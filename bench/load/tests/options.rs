@@ -186,10 +186,11 @@ fn the_end_of_one_job_ends_others() {
 
 #[test]
 fn flows_share_as_they_are_told() {
-    let disk = "filename=null:1T\nrw=randread\ntime_based\nruntime=300ms\n";
-    let report = ran(&format!("[a]\n{disk}flow=1\n[b]\n{disk}flow=3\n"));
+    // In virtual time both start at once, and neither waits for a processor.
+    let disk = "filename=hdd:exos-x24,null:24T\nrw=randread\ntime_based\nruntime=60\n";
+    let report = in_virtual_time(&format!("[a]\n{disk}flow=1\n[b]\n{disk}flow=3\n"));
     let share = ios(&report, 1) as f64 / ios(&report, 0) as f64;
-    assert!((2.7..3.3).contains(&share), "{share}");
+    assert!((2.9..3.1).contains(&share), "{share}");
 }
 
 #[test]
