@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use isotherm_reactor::Disk;
-use isotherm_seam::{IoBuf, IoError, PoolExhausted, Region, ZoneReport};
+use isotherm_seam::{IoBuf, IoError, PoolExhausted, ZoneReport};
 
 use super::again::read_block;
 use super::ahead::read_area;
@@ -357,10 +357,11 @@ async fn read_usual(
     extent: ExtentId,
     blocks: u32,
     unreadable: &mut BTreeSet<u32>,
-) -> Result<Region, OpenError> {
+) -> Result<Vec<u8>, OpenError> {
     let len = blocks as usize * BLOCK_BYTES;
-    let mut area = Region::new(len, false).map_err(|_| PoolExhausted::NoBuffer)?;
-    for bad in read_area(world, medium, extent, 0, &mut area[..len]).await? {
+    // From the heap, which has memory at hand for the small areas of small disks.
+    let mut area = vec![0; len];
+    for bad in read_area(world, medium, extent, 0, &mut area).await? {
         let own = &mut area[bad.start as usize * BLOCK_BYTES..bad.end as usize * BLOCK_BYTES];
         read_alone(world, medium, extent, bad.start, own, unreadable).await?;
     }

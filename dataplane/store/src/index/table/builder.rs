@@ -38,6 +38,10 @@ impl TableBuilder {
         let mut row = Vec::new();
         let mut sorter = Sorter::default();
         for index in 0..PARTITIONS {
+            // A small store has entries in few of them.
+            if table.partitions[index].taken == 0 {
+                continue;
+            }
             table.take_row(index, &mut row);
             sorter.sort(&mut row);
             let top = (index as u64) << (64 - PARTITION_BITS);
