@@ -5,7 +5,7 @@
 //! a list of paths joined by `:`, where `\:` is a colon of the path.
 
 use isotherm_block::{Spec, spec};
-use isotherm_workload::{Engine, Extent, Job, TraceSurvey};
+use isotherm_workload::{Engine, Extent, Job, TraceSurvey, paths};
 
 use crate::setup::{SetupCause, TimeSource};
 
@@ -114,17 +114,7 @@ fn split(name: &str, job: &Job) -> Vec<String> {
     {
         return vec![name.to_owned()];
     }
-    let mut paths = vec![String::new()];
-    let mut letters = name.chars().peekable();
-    while let Some(letter) = letters.next() {
-        let path = paths.last_mut().expect("there is always one");
-        match letter {
-            '\\' if letters.peek() == Some(&':') => path.push(letters.next().expect("peeked")),
-            ':' => paths.push(String::new()),
-            _ => path.push(letter),
-        }
-    }
-    paths.iter().filter(|path| !path.is_empty()).map(|path| path_text(path, job)).collect()
+    paths(name).iter().map(|path| path_text(path, job)).collect()
 }
 
 /// A path as a spec, driven by what the job asks for.

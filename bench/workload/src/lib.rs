@@ -53,6 +53,7 @@ pub use job::{
 };
 pub use known::refused;
 pub use law::{Law, ZoneShare};
+pub use list::paths;
 pub use option::{Kind, Misread, OptionRow, Reader, Word, find as find_option, options};
 pub use parse::Parsed;
 pub use quantity::Expected;

@@ -21,7 +21,7 @@ pub(crate) fn directions(text: &str) -> Option<Vec<&str>> {
 }
 
 /// Paths joined by `:`, where `\\:` is a colon of a path.
-pub(crate) fn paths(text: &str) -> Vec<String> {
+pub fn paths(text: &str) -> Vec<String> {
     let mut paths = vec![String::new()];
     let mut letters = text.chars().peekable();
     while let Some(letter) = letters.next() {

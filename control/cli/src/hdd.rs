@@ -45,7 +45,7 @@ struct ServeArgs {
     /// The file that holds the data; {} is the number of the disk; made if it is not there
     #[arg(long, value_name = "FILE", required_unless_present = "spec")]
     backing: Option<String>,
-    /// How long a disk is, such as 100G [the drive's own capacity]
+    /// How long a disk is, such as 100G (the drive's own capacity if not given)
     #[arg(long, value_parser = size)]
     size: Option<u64>,
     /// How many disks
@@ -57,7 +57,7 @@ struct ServeArgs {
     /// A block device under the disks that may be overwritten although it holds something
     #[arg(long, value_name = "DISK")]
     destroy: Vec<String>,
-    /// Chooses what the disks do by chance [drawn]
+    /// Chooses what the disks do by chance (drawn if not given)
     #[arg(long)]
     seed: Option<u64>,
     /// Other users may open the disks

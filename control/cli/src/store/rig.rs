@@ -16,8 +16,8 @@ use isotherm_block::{OpenContext, Spec};
 use isotherm_host::{HostClock, ThreadPark};
 use isotherm_reactor::{Disk, Reactor, ReactorConfig};
 use isotherm_seam::{
-    BlockDevice, BlockSize, BufPool, Clock, Leaf, Mono, Nanos, OpenCause, OpenError, OpenOptions, Park,
-    PoolClass, PoolLayout,
+    BlockDevice, BlockSize, BufPool, Clock, Leaf, Mono, Nanos, OpenCause, OpenError, OpenOptions,
+    Park, PoolClass, PoolLayout,
 };
 use isotherm_sim::{SimClock, SimPark};
 use isotherm_store::offline::Progress;
