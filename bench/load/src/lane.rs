@@ -198,6 +198,7 @@ impl Lane {
 
     /// Starts the clock of this lane; the first requests go out at the next turn.
     pub(crate) fn start(&mut self, now: Mono) {
+        self.recall();
         for direction in Direction::ALL {
             let seed = self.order.seed ^ direction.index() as u64;
             let rate = self.order.rates[direction.index()].map(|rate| match rate {
@@ -206,7 +207,6 @@ impl Lane {
             self.arrivals[direction.index()] =
                 rate.map(|rate| Arrivals::new(now, rate, self.order.process, seed));
         }
-        self.recall();
         if let Some(trace) = &mut self.trace {
             trace.start(now);
         }

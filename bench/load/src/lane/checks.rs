@@ -188,21 +188,10 @@ impl Lane {
     /// What an earlier run of this job has written, by drawing it again.
     pub(super) fn recall(&mut self) {
         let Some(mut checks) = self.checks.take_if(|checks| checks.only()) else { return };
-        while self.left > 0 {
-            let disk = self.next_disk;
-            self.next_disk = (disk + 1) % self.disks.len();
-            let direction = self.mix();
-            let (lba, bytes) = self.disks[disk].draw(direction, &self.order);
-            self.left -= 1;
-            if self.fixed.is_none() {
-                self.bytes_left = self.bytes_left.saturating_sub(u64::from(bytes));
-                if self.bytes_left == 0 {
-                    self.left = 0;
-                }
-            }
-            if direction == Direction::Write {
-                let end = lba.0 + (u64::from(bytes) >> self.disks[disk].block.shift());
-                checks.was_written(disk, lba, end, bytes);
+        while let Some((disk, next)) = self.pick(Mono::ZERO) {
+            if next.direction == Direction::Write {
+                let end = next.lba.0 + (u64::from(next.bytes) >> self.disks[disk].block.shift());
+                checks.was_written(disk, next.lba, end, next.bytes);
             }
         }
         self.checks = Some(checks);
@@ -283,7 +272,7 @@ impl Lane {
         }
         let number = if slot.check { checks.slots[index as usize].number } else { None };
         let at = on.block.byte_offset(slot.lba);
-        let kept = checks.order.dump.then(|| buf.to_vec());
+        let kept = (checks.order.dump && checks.told < TOLD_MAX).then(|| buf.to_vec());
         if let Err(blemish) = checks.order.format.check(at, number, buf) {
             self.flawed(disk, slot, blemish, kept, now);
         }
@@ -298,7 +287,7 @@ impl Lane {
         now: Mono,
     ) {
         let checks = self.checks.as_mut().expect("it checks");
-        let order = checks.order.clone();
+        let (pass, fatal) = (checks.order.pass, checks.order.fatal);
         checks.told += 1;
         let told = checks.told;
         let on = &mut self.disks[disk];
@@ -307,20 +296,20 @@ impl Lane {
         if told <= TOLD_MAX {
             on.notes.push(format!("verify: {blemish}"));
         }
-        if let Some(bytes) = kept.filter(|_| told <= TOLD_MAX) {
+        if let Some(bytes) = kept {
             let path = format!("{name}.{}.received", on.block.byte_offset(slot.lba));
             on.notes.push(match std::fs::write(&path, bytes) {
                 Ok(()) => format!("verify: the block as it was read is in {path}"),
                 Err(error) => format!("verify: {path} can't be written: {error}"),
             });
         }
-        if order.pass {
+        if pass {
             return;
         }
         let sector = blemish.offset / 512;
         let cause = Trouble::Flawed;
         let failure = Failure { disk: name, direction: Direction::Read, sector, cause };
-        if order.fatal {
+        if fatal {
             self.fail(now, failure);
         } else {
             self.failure.get_or_insert(failure);

@@ -17,6 +17,12 @@ impl Lane {
         if self.rules.is_some() && !self.is_allowed(now) {
             return None;
         }
+        self.pick(now)
+    }
+
+    /// What comes next, whether or not it may be sent.
+    #[inline(always)]
+    pub(super) fn pick(&mut self, now: Mono) -> Option<(usize, Next)> {
         if self.trace.is_some() {
             return self.next_traced(now);
         }
@@ -126,7 +132,7 @@ impl Lane {
     }
 
     #[inline(always)]
-    pub(super) fn mix(&mut self) -> Direction {
+    fn mix(&mut self) -> Direction {
         match self.order.read_percent {
             0 => Direction::Write,
             100 => Direction::Read,
