@@ -202,7 +202,11 @@ fn create(path: &Path, bytes: u64) -> Result<(), OpenCause> {
     if path.parent() == Some(Path::new("/dev")) {
         return Err(OpenCause::NotFound);
     }
-    let file = fs::OpenOptions::new().write(true).create_new(true).open(path).map_err(cause)?;
+    let file = match fs::OpenOptions::new().write(true).create_new(true).open(path) {
+        // Another thread has just made it: it is opened, and lengthened, as one that was there.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
+        made => made.map_err(cause)?,
+    };
     file.set_len(bytes).map_err(|error| {
         // Best effort: what failed to be made is what gets reported.
         let _ = fs::remove_file(path);
