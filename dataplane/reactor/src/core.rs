@@ -13,6 +13,7 @@ use crate::Counters;
 use crate::beacon::Beacon;
 use crate::mailbox::Inbox;
 use crate::port::Port;
+use crate::source::Source;
 use crate::stall::Stalls;
 use crate::task::{Tasks, WakeRef};
 use crate::timers::Timers;
@@ -23,6 +24,7 @@ pub(crate) struct Core {
     pub(crate) tasks: Tasks,
     pub(crate) timers: RefCell<Timers>,
     pub(crate) ports: RefCell<Vec<Rc<Port>>>,
+    pub(crate) sources: RefCell<Vec<Rc<dyn Source>>>,
     pub(crate) inboxes: RefCell<Vec<Rc<dyn Inbox>>>,
     pub(crate) beacon: Arc<Beacon>,
     pub(crate) counters: RefCell<Counters>,

@@ -9,6 +9,7 @@ use isotherm_seam::{BlockDevice, DiskId, Mono, Nanos};
 
 use crate::core::Core;
 use crate::port::Port;
+use crate::source::{Source, Waiter};
 use crate::task::Task;
 use crate::timers::TimerId;
 use crate::{Counters, Disk, Mailbox, Sender, Stall};
@@ -65,6 +66,24 @@ impl Handle {
         let port = Rc::new(Port::new(&self.core, id, device));
         self.core.ports.borrow_mut().push(Rc::clone(&port));
         Disk::new(port)
+    }
+
+    /// Gives this core something to turn beside its disks, until [`Handle::remove_source`] or the
+    /// end of the core.
+    pub fn add_source(&self, source: Rc<dyn Source>) {
+        self.core.sources.borrow_mut().push(source);
+    }
+
+    /// Turns it no longer.
+    pub fn remove_source(&self, source: &Rc<dyn Source>) {
+        let is_other =
+            |other: &Rc<dyn Source>| !std::ptr::addr_eq(Rc::as_ptr(other), Rc::as_ptr(source));
+        self.core.sources.borrow_mut().retain(is_other);
+    }
+
+    /// A place for one task to wait.
+    pub fn waiter(&self) -> Waiter {
+        Waiter::new(&self.core)
     }
 
     /// A mailbox of this core that holds at most `capacity` messages, and its first sender.

@@ -12,6 +12,7 @@
 //! | `timers.rs`    | the timer heap                                                      |
 //! | `disk.rs`      | [`Disk`]: requests as futures                                       |
 //! | `port.rs`      | the requests of one disk: in the device, waiting, done              |
+//! | `source.rs`    | [`Source`]: what is turned beside the disks; [`Waiter`]             |
 //! | `mailbox.rs`   | [`Mailbox`] and [`Sender`]                                          |
 //! | `handshake.rs` | how a thread reaches a core that may sleep (checked under loom)     |
 //! | `beacon.rs`    | what other threads hold of a core; wakers                           |
@@ -29,6 +30,7 @@ mod idle;
 mod mailbox;
 mod port;
 mod reactor;
+mod source;
 mod stall;
 mod task;
 mod timers;
@@ -38,5 +40,6 @@ pub use disk::{Command, Disk, Transfer};
 pub use handle::{Elapsed, Handle, Sleep};
 pub use mailbox::{Closed, Mailbox, SendError, Sender};
 pub use reactor::{Batch, Order, Reactor, ReactorConfig};
+pub use source::{Source, Waiter};
 pub use stall::Stall;
 pub use task::Task;

@@ -6,7 +6,7 @@
 //! virtual time.
 //!
 //! ```text
-//! turn: reap every disk -> timers -> mailboxes -> each task that is ready, once
+//! turn: reap every disk -> sources -> timers -> mailboxes -> each task that is ready, once
 //! rest: if no task is ready: spin or park until something is due
 //! ```
 //!
@@ -108,6 +108,7 @@ impl<P: Park, C: Clock> Reactor<P, C> {
             tasks: Tasks::new(config.tasks_max),
             timers: RefCell::default(),
             ports: RefCell::default(),
+            sources: RefCell::default(),
             inboxes: RefCell::default(),
             beacon: Beacon::new(config.tasks_max, park.unparker()),
             counters: RefCell::default(),
@@ -191,7 +192,7 @@ impl<P: Park, C: Clock> Reactor<P, C> {
             return;
         }
         let now = self.core().now.get();
-        let due = self.disks_due();
+        let due = self.outside_due();
         let timer = self.core().timers.borrow().next();
         match self.idle.rest(now, due, timer) {
             Rest::Turn => {}
@@ -221,6 +222,7 @@ impl<P: Park, C: Clock> Reactor<P, C> {
         core.now.set(now);
 
         let completions = self.reap(&core, now);
+        let completions = completions + Self::turn_sources(&core, now);
         if completions > 0 {
             self.idle.completed(now);
         }
@@ -270,7 +272,7 @@ impl<P: Park, C: Clock> Reactor<P, C> {
             return Due::Now;
         }
         let timer = core.timers.borrow().next().map_or(Due::Idle, Due::At);
-        self.disks_due().min(timer)
+        self.outside_due().min(timer)
     }
 
     fn core(&self) -> &Core {
@@ -280,6 +282,18 @@ impl<P: Park, C: Clock> Reactor<P, C> {
     fn reap(&mut self, core: &Core, now: Mono) -> usize {
         let (done, foreign) = (&mut self.done, &mut self.foreign);
         core.ports.borrow().iter().map(|port| port.turn(now, done, foreign)).sum()
+    }
+
+    fn turn_sources(core: &Core, now: Mono) -> usize {
+        let mut events = 0;
+        let mut index = 0;
+        // Not under a borrow: whom a source wakes may add another.
+        loop {
+            let source = core.sources.borrow().get(index).cloned();
+            let Some(source) = source else { return events };
+            events += source.turn(now);
+            index += 1;
+        }
     }
 
     fn keep_foreign(&mut self, wake: Option<WakeRef>) -> Option<WakeRef> {
@@ -311,8 +325,11 @@ impl<P: Park, C: Clock> Reactor<P, C> {
         polls
     }
 
-    fn disks_due(&self) -> Due {
-        self.core().ports.borrow().iter().map(|port| port.due()).min().unwrap_or(Due::Idle)
+    /// When a disk or another source next has something.
+    fn outside_due(&self) -> Due {
+        let disks = self.core().ports.borrow().iter().map(|port| port.due()).min();
+        let sources = self.core().sources.borrow().iter().map(|source| source.due()).min();
+        disks.into_iter().chain(sources).min().unwrap_or(Due::Idle)
     }
 
     fn sleep(&mut self, until: Option<Mono>) {
@@ -355,6 +372,8 @@ impl<P, C> Drop for Reactor<P, C> {
         core.tasks.clear();
         let ports = core.ports.take();
         drop(ports);
+        let sources = core.sources.take();
+        drop(sources);
         let inboxes = core.inboxes.take();
         drop(inboxes);
     }

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::Poll;
 
-use isotherm_reactor::{Batch, Elapsed, Order, Reactor, ReactorConfig, SendError};
+use isotherm_reactor::{Batch, Elapsed, Order, Reactor, ReactorConfig, SendError, Source, Waiter};
 use isotherm_seam::{
     BlockDevice, BufPool, Clock, Completion, DeviceInfo, DiskId, Due, Geometry, IoError, Lba, Mono,
     Nanos, Op, Park, Persist, PoolLayout, Request, Unpark,
@@ -691,4 +691,69 @@ fn hundreds_of_reactors_share_a_thread() {
         }
     }
     assert_eq!(clock.mono(), Mono(1_001 * 10));
+}
+
+/// Brings something at a time, and whatever tasks leave with it one turn later.
+struct Mill {
+    at: Mono,
+    arrived: Cell<u32>,
+    left: Cell<u32>,
+    sent: Cell<u32>,
+    waiter: Waiter,
+}
+
+impl Source for Mill {
+    fn turn(&self, now: Mono) -> usize {
+        self.sent.set(self.sent.get() + self.left.take());
+        if now < self.at || self.arrived.get() > 0 {
+            return 0;
+        }
+        self.arrived.set(7);
+        self.waiter.wake();
+        1
+    }
+
+    fn due(&self) -> Due {
+        match (self.left.get(), self.arrived.get()) {
+            (1.., _) => Due::Now,
+            (0, 0) => Due::At(self.at),
+            (0, _) => Due::Idle,
+        }
+    }
+}
+
+#[test]
+fn a_source_is_turned_wakes_who_waits_and_sends_before_the_core_sleeps() {
+    let (mut reactor, clock) = reactor();
+    let mill = Rc::new(Mill {
+        at: Mono(500),
+        arrived: Cell::new(0),
+        left: Cell::new(0),
+        sent: Cell::new(0),
+        waiter: reactor.handle().waiter(),
+    });
+    reactor.handle().add_source(mill.clone());
+    assert_eq!(reactor.due(), Due::At(Mono(500)));
+    let handle = reactor.handle().clone();
+    let task_mill = Rc::clone(&mill);
+    let got = reactor.run(async move {
+        let mill = task_mill;
+        let arrived = std::future::poll_fn(|cx| match mill.arrived.get() {
+            0 => {
+                mill.waiter.wait(cx);
+                Poll::Pending
+            }
+            arrived => Poll::Ready(arrived),
+        })
+        .await;
+        mill.left.set(3);
+        handle.sleep(Nanos(100)).await;
+        (arrived, mill.sent.get())
+    });
+    assert_eq!((got, clock.mono()), ((7, 3), Mono(600)));
+    let source: Rc<dyn Source> = mill.clone();
+    mill.left.set(1);
+    reactor.handle().remove_source(&source);
+    reactor.turn();
+    assert_eq!((mill.sent.get(), reactor.due()), (3, Due::Idle), "it is turned no longer");
 }

@@ -9,6 +9,7 @@
 //! | [`Clock`]       | `host::HostClock`                 | `sim::SimClock`                |
 //! | [`Entropy`]     | `host::OsEntropy`                 | `sim::SimEntropy`              |
 //! | [`BlockDevice`] | `uring::UringDisk`, `block::File` | `sim::SimDisk`, `block::Hdd` … |
+//! | [`Datagram`]    | `uring::Udp`                      | `sim::SimSocket`               |
 //! | [`Park`]        | `uring::Ring`, `host::ThreadPark` | `sim::SimPark`                 |
 //!
 //! What must always hold: nothing in this crate reads a clock, opens a file or starts a thread.
@@ -16,6 +17,7 @@
 mod bdev;
 mod buf;
 mod chance;
+mod datagram;
 mod open;
 mod park;
 mod region;
@@ -27,6 +29,7 @@ pub use bdev::{
 };
 pub use buf::{BufClaim, BufPool, IoBuf, LentBuf, PoolClass, PoolExhausted, PoolLayout, Quota};
 pub use chance::{Domain, Draws, Entropy, draw};
+pub use datagram::{Datagram, DatagramLimits, Ecn, Received, SendRefused, Transmit};
 pub use open::{Leaf, OpenCause, OpenError, OpenOptions};
 pub use park::{Due, Park, Unpark};
 pub use region::{PageBacking, Region, RegionError};
