@@ -9,7 +9,6 @@
 //! | `store.rs`      | [`Store`]: what its users hold                                      |
 //! | `api.rs`        | what is asked and what is answered                                  |
 //! | `payload.rs`    | [`PutBuf`] and [`Shard`]: payloads on their way in and out          |
-//! | `key.rs`        | [`Key`]: the name of a shard                                        |
 //! | `place.rs`      | [`Place`]: where a record lies                                      |
 //! | `medium.rs`     | the disk, cut into extents                                          |
 //! | `layout/`       | every byte that survives a power cut                                |
@@ -38,7 +37,6 @@ mod event;
 mod extents;
 mod get;
 pub mod index;
-mod key;
 pub mod layout;
 mod lifetime;
 mod medium;
@@ -59,7 +57,7 @@ mod store;
 pub use api::{Delete, DeleteError, Get, GetError, Identity, Listed, Page, Put, PutError};
 pub use core::{Counters, World};
 pub use extents::{ExtentCounts, Reserve};
-pub use key::{Key, KeyParseError};
+pub use isotherm_seam::{Key, KeyParseError};
 pub use lifetime::{Candidate, victim};
 pub use medium::{Cut, EXTENT_BLOCKS_DEFAULT, EXTENTS_LEAST, PAYLOAD_MAX, Unfit};
 pub use payload::{PutBuf, Shard};

@@ -18,6 +18,7 @@ mod bdev;
 mod buf;
 mod chance;
 mod datagram;
+mod key;
 mod open;
 mod park;
 mod region;
@@ -30,6 +31,7 @@ pub use bdev::{
 pub use buf::{BufClaim, BufPool, IoBuf, LentBuf, PoolClass, PoolExhausted, PoolLayout, Quota};
 pub use chance::{Domain, Draws, Entropy, draw};
 pub use datagram::{Datagram, DatagramLimits, Ecn, Received, SendRefused, Transmit};
+pub use key::{Key, KeyParseError};
 pub use open::{Leaf, OpenCause, OpenError, OpenOptions};
 pub use park::{Due, Park, Unpark};
 pub use region::{PageBacking, Region, RegionError};
