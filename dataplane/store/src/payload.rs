@@ -12,6 +12,9 @@ use crate::BLOCK_BYTES;
 use crate::api::Identity;
 use crate::layout::{Block, SEGMENT_BYTES, Shape};
 
+/// Segments of the longest payload.
+const SPANS: usize = crate::PAYLOAD_MAX.div_ceil(SEGMENT_BYTES as u32) as usize;
+
 /// A payload to put.
 pub struct PutBuf {
     pub(crate) buf: IoBuf,
@@ -120,6 +123,17 @@ impl Shard {
                 - self.shape.segment_block(self.first) as usize * BLOCK_BYTES;
             &self.buf[at + start..at + end]
         })
+    }
+
+    /// The buffer, and which bytes of it are the payload's, in order: at most one span a segment.
+    pub fn into_parts(self) -> (IoBuf, impl Iterator<Item = Range<u32>>) {
+        let base = self.buf.as_ptr() as usize;
+        let mut spans = [const { 0..0 }; SPANS];
+        for (span, piece) in spans.iter_mut().zip(self.pieces()) {
+            let from = (piece.as_ptr() as usize - base) as u32;
+            *span = from..from + piece.len() as u32;
+        }
+        (self.buf, spans.into_iter().filter(|span| !span.is_empty()))
     }
 
     /// A copy of the bytes.

@@ -117,11 +117,9 @@ pub enum Ask {
         /// So many entries at most; no more than [`LIST_LIMIT_MAX`].
         limit: u32,
     },
-    /// Read and check what has not been for longest, about so many bytes of it.
-    Scrub {
-        /// How much.
-        bytes: u32,
-    },
+    /// Read and check what is most at risk, one extent or group; the answer lists what is
+    /// damaged.
+    Scrub,
     /// How the disk is.
     Status,
 }
@@ -221,10 +219,7 @@ impl Request {
                 fields.limit = U32::new(*limit);
                 kind::LIST
             }
-            Ask::Scrub { bytes } => {
-                fields.limit = U32::new(*bytes);
-                kind::SCRUB
-            }
+            Ask::Scrub => kind::SCRUB,
             Ask::Status => kind::STATUS,
         };
         let mut header = [0; HEADER_BYTES];
@@ -293,7 +288,7 @@ impl Request {
                 }
                 Ask::List { from: key, to: Key::from_bytes(&fields.key_to), limit }
             }
-            kind::SCRUB => Ask::Scrub { bytes: fields.limit.get() },
+            kind::SCRUB => Ask::Scrub,
             kind::STATUS => Ask::Status,
             kind => return Err(WireError::Kind { kind }),
         };
