@@ -168,6 +168,12 @@ pub fn crc32c_of<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> u32 {
     digest.finalize() as u32
 }
 
+/// CRC32C of two pieces in a row from that of each; `b_bytes` is the length of the second.
+pub fn crc32c_combine(a: u32, b: u32, b_bytes: u64) -> u32 {
+    let algorithm = crc_fast::CrcAlgorithm::Crc32Iscsi;
+    crc_fast::checksum_combine(algorithm, u64::from(a), u64::from(b), b_bytes) as u32
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

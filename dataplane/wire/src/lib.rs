@@ -22,7 +22,7 @@ pub use answer::{Answer, Failure, Given, ShardInfo};
 pub use bodies::{DiskState, ENTRY_BYTES, Entry, decode_entries, encode_entries};
 pub use envelope::{
     BODY_BYTES_MAX, Envelope, HEADER_BYTES, HeaderBytes, MAGIC, VERSION, VERSION_LEAST, WireError,
-    crc32c, crc32c_of,
+    crc32c, crc32c_combine, crc32c_of,
 };
 pub use request::{Ask, Class, DiskUuid, LIST_LIMIT_MAX, Request};
 pub use told::Told;

@@ -1,0 +1,307 @@
+//! Sessions come, requests are served, all ends in good order.
+//!
+//! ```text
+//! accept ─> session ─┬─ request ─> a task ─> disk ─> answer
+//!                    └─ told: greetings
+//! stop: "go away" ─> requests under way are answered ─> stores closed ─> sessions closed
+//! ```
+//!
+//! What must always hold: requests of one session and of one disk are bounded; a stopped node has
+//! answered what it took, or refused it.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::task::Poll;
+
+use isotherm_reactor::{Disk, Handle};
+use isotherm_seam::Nanos;
+use isotherm_store::{Options, Store, World};
+use isotherm_transport::{Connection, Frame, Network, Ticket};
+use isotherm_wire::{Answer, DiskUuid, Failure, Request, Told, VERSION};
+
+use crate::serve::{frame, serve};
+use crate::shelf::{Limits, Shelf, ShelfReport, State};
+use crate::tally::verb_of;
+
+/// How a node is made.
+#[derive(Clone, Debug)]
+pub struct NodeConfig {
+    /// How its stores are opened.
+    pub store: Options,
+    /// Requests of one disk that are under way at once.
+    pub requests_max: u32,
+    /// Payload bytes that those of one disk hold at once: its share of the core's buffers.
+    pub held_bytes_max: u64,
+    /// Of its cluster map.
+    pub map_version: u64,
+    /// How long a stop waits for requests under way.
+    pub stop_patience: Nanos,
+}
+
+impl Default for NodeConfig {
+    /// 256 requests a disk: two seconds of its time. 16 MiB of payload.
+    fn default() -> NodeConfig {
+        NodeConfig {
+            store: Options::default(),
+            requests_max: 256,
+            held_bytes_max: 16 << 20,
+            map_version: 0,
+            stop_patience: Nanos::from_secs(10),
+        }
+    }
+}
+
+/// One core of a node. Clones are handles to the same one.
+#[derive(Clone)]
+pub struct Node {
+    inner: Rc<Inner>,
+}
+
+struct Inner {
+    world: World,
+    network: Rc<dyn Network>,
+    config: NodeConfig,
+    shelves: RefCell<BTreeMap<DiskUuid, Rc<Shelf>>>,
+    /// Sessions that are open, by number.
+    sessions: RefCell<BTreeMap<u64, Connection>>,
+    next_session: Cell<u64>,
+    /// Requests under way, over all disks.
+    requests: Cell<u32>,
+    stopping: Cell<bool>,
+    refused: Cell<u64>,
+}
+
+/// One core of a node as a report has it.
+#[derive(Clone, Debug)]
+pub struct NodeReport {
+    /// Its disks.
+    pub disks: Vec<ShelfReport>,
+    /// Sessions that are open.
+    pub sessions: usize,
+    /// Requests under way.
+    pub requests: u32,
+    /// Requests that were refused because they made no sense, or the core had no room.
+    pub refused: u64,
+    /// It is being stopped.
+    pub stopping: bool,
+}
+
+impl Node {
+    /// A core without disks that takes sessions from now on.
+    pub fn new(world: World, network: Rc<dyn Network>, config: NodeConfig) -> Node {
+        let node = Node {
+            inner: Rc::new(Inner {
+                world,
+                network,
+                config,
+                shelves: RefCell::default(),
+                sessions: RefCell::default(),
+                next_session: Cell::new(0),
+                requests: Cell::new(0),
+                stopping: Cell::new(false),
+                refused: Cell::new(0),
+            }),
+        };
+        let inner = Rc::clone(&node.inner);
+        node.handle().spawn("accept", async move { inner.accept().await });
+        node
+    }
+
+    fn handle(&self) -> &Handle {
+        &self.inner.world.handle
+    }
+
+    /// Gives it a disk that was formatted with this number. It is opened in the background, side
+    /// by side with others; until then its requests are refused.
+    pub fn add_disk(&self, uuid: DiskUuid, name: &str, disk: Disk) {
+        let config = &self.inner.config;
+        let limits = Limits { requests: config.requests_max, bytes: config.held_bytes_max };
+        let shelf = Rc::new(Shelf::new(uuid, name.to_owned(), limits));
+        self.inner.shelves.borrow_mut().insert(uuid, Rc::clone(&shelf));
+        let world = self.inner.world.clone();
+        let options = config.store.clone();
+        self.handle().spawn("open", async move {
+            let state = match Store::open(&world, &disk, options).await {
+                Ok((store, _)) if store.status().uuid != uuid => {
+                    let found = isotherm_store::uuid_text(&store.status().uuid);
+                    let _ = store.close().await;
+                    State::Failed(format!("another disk is in its place: {found}"))
+                }
+                Ok((store, report)) => State::Open(store, report),
+                Err(error) => State::Failed(error.to_string()),
+            };
+            *shelf.state.borrow_mut() = state;
+        });
+    }
+
+    /// Gives it a disk that could not even be opened as a device, so that reports name it.
+    pub fn add_failed(&self, uuid: DiskUuid, name: &str, why: &str) {
+        let limits = Limits { requests: 0, bytes: 0 };
+        let shelf = Rc::new(Shelf::new(uuid, name.to_owned(), limits));
+        *shelf.state.borrow_mut() = State::Failed(why.to_owned());
+        self.inner.shelves.borrow_mut().insert(uuid, shelf);
+    }
+
+    /// Whether no disk is still being opened.
+    pub fn is_settled(&self) -> bool {
+        let shelves = self.inner.shelves.borrow();
+        !shelves.values().any(|shelf| matches!(*shelf.state.borrow(), State::Opening))
+    }
+
+    /// How it is.
+    pub fn report(&self) -> NodeReport {
+        let inner = &self.inner;
+        NodeReport {
+            disks: inner.shelves.borrow().values().map(|shelf| shelf.report()).collect(),
+            sessions: inner.sessions.borrow().len(),
+            requests: inner.requests.get(),
+            refused: inner.refused.get(),
+            stopping: inner.stopping.get(),
+        }
+    }
+
+    /// Stops: takes no more requests, answers those under way, closes its disks. A disk that does
+    /// not end within the patience is left as a power cut would leave it.
+    pub async fn stop(&self) {
+        let inner = &self.inner;
+        if inner.stopping.replace(true) {
+            return;
+        }
+        for session in inner.sessions.borrow().values() {
+            session.tell(&Told::GoAway.encode());
+        }
+        let handle = self.handle();
+        let until = handle.now() + inner.config.stop_patience;
+        while inner.requests.get() > 0 && handle.now() < until {
+            handle.sleep(Nanos::from_millis(1)).await;
+        }
+        let mut closing = Vec::new();
+        for shelf in inner.shelves.borrow().values() {
+            let state = std::mem::replace(&mut *shelf.state.borrow_mut(), State::Closed);
+            match state {
+                State::Open(store, _) => {
+                    let patience = inner.config.stop_patience;
+                    let close = handle.timeout(patience, store.close());
+                    closing.push(handle.spawn("close", async move { close.await.is_ok() }));
+                }
+                State::Failed(why) => *shelf.state.borrow_mut() = State::Failed(why),
+                State::Opening | State::Closed => {}
+            }
+        }
+        for task in closing {
+            task.await;
+        }
+        let sessions = std::mem::take(&mut *inner.sessions.borrow_mut());
+        for session in sessions.values() {
+            session.close();
+        }
+    }
+}
+
+impl Inner {
+    async fn accept(self: Rc<Inner>) {
+        loop {
+            let connection = std::future::poll_fn(|cx| self.network.poll_accept(cx)).await;
+            let number = self.next_session.get();
+            self.next_session.set(number + 1);
+            let inner = Rc::clone(&self);
+            let session = connection.clone();
+            let serve = async move { inner.session(number, session).await };
+            let has_room =
+                !self.stopping.get() && self.world.handle.try_spawn("session", serve).is_ok();
+            if has_room {
+                self.sessions.borrow_mut().insert(number, connection);
+            } else {
+                self.refused.set(self.refused.get() + 1);
+                connection.close();
+            }
+        }
+    }
+
+    async fn session(self: &Rc<Inner>, number: u64, connection: Connection) {
+        connection.tell(&Told::hello(self.config.map_version).encode());
+        let mut told = Vec::new();
+        loop {
+            // `None` for a told message.
+            let event = std::future::poll_fn(|cx| {
+                if let Poll::Ready(told) = connection.poll_told(cx, &mut told) {
+                    return Poll::Ready(told.map(|()| None));
+                }
+                let request = connection.poll_request(cx);
+                request.map(|request| request.map(Some))
+            });
+            match event.await {
+                Ok(Some((ticket, frame))) => self.begin(&connection, ticket, frame),
+                Ok(None) => {
+                    if !self.hear(&told) {
+                        connection.close();
+                    }
+                    told.clear();
+                }
+                Err(_) => break,
+            }
+        }
+        self.sessions.borrow_mut().remove(&number);
+    }
+
+    /// Takes a told message; false if there is nothing to say to such a peer.
+    fn hear(&self, told: &[u8]) -> bool {
+        match Told::decode(told) {
+            Ok(Told::Hello { least, newest, .. }) => Told::agreed(least, newest).is_some(),
+            Ok(Told::GoAway | Told::MapNews { .. } | Told::Unknown { .. }) => true,
+            Err(_) => false,
+        }
+    }
+
+    /// Starts on a request, or refuses it at once.
+    fn begin(self: &Rc<Inner>, connection: &Connection, ticket: Ticket, frame: Frame) {
+        let (inner, session) = (Rc::clone(self), connection.clone());
+        let request = async move { inner.request(session, ticket, frame).await };
+        if self.world.handle.try_spawn("request", request).is_err() {
+            self.refused.set(self.refused.get() + 1);
+            connection.refuse(ticket);
+        }
+    }
+
+    async fn request(self: Rc<Inner>, connection: Connection, ticket: Ticket, asked: Frame) {
+        let now = self.world.handle.now();
+        let (request, envelope) = match Request::decode(&asked.header) {
+            Ok(request) => request,
+            Err(_) => {
+                self.refused.set(self.refused.get() + 1);
+                let answer = Answer::failed(VERSION, Failure::BadRequest);
+                return connection.answer(ticket, Frame::bare(answer.encode(0, 0)));
+            }
+        };
+        let version = request.version;
+        let failed = |failure| frame(version, Err(failure));
+        if self.stopping.get() {
+            return connection.answer(ticket, failed(Failure::Stopping));
+        }
+        let Some(verb) = verb_of(&request.ask) else {
+            return connection.answer(ticket, frame(version, Ok(Default::default())));
+        };
+        let shelf = self.shelves.borrow().get(&request.disk).cloned();
+        let Some(shelf) = shelf else {
+            return connection.answer(ticket, failed(Failure::WrongDisk));
+        };
+        let store = match shelf.store() {
+            Ok(store) => store,
+            Err(failure) => return connection.answer(ticket, failed(failure)),
+        };
+        self.requests.set(self.requests.get() + 1);
+        let outcome = serve(&shelf, &store, &request, &envelope, asked.body, now).await;
+        self.requests.set(self.requests.get() - 1);
+        let mut tally = shelf.tally.borrow_mut();
+        if !connection.is_wanted(ticket) {
+            tally.unwanted += 1;
+        }
+        match &outcome {
+            Ok(_) => tally.done(verb, self.world.handle.now().since(now)),
+            Err(failure) => tally.failed(*failure),
+        }
+        drop(tally);
+        connection.answer(ticket, frame(version, outcome));
+    }
+}

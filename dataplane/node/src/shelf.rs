@@ -1,0 +1,143 @@
+//! One disk of a core: being opened, open, or why not; and what its requests may hold at once.
+//!
+//! What must always hold: a disk that is stuck holds no more than its share of requests and of
+//! payload, so its siblings have theirs.
+
+use std::cell::{Cell, RefCell};
+
+use isotherm_seam::Nanos;
+use isotherm_store::sched::Class as DiskClass;
+use isotherm_store::{RecoveryReport, Status, Store};
+use isotherm_wire::{DiskUuid, Failure};
+
+use crate::Tally;
+
+/// A disk of a node.
+pub(crate) struct Shelf {
+    pub(crate) uuid: DiskUuid,
+    pub(crate) name: String,
+    pub(crate) state: RefCell<State>,
+    pub(crate) tally: RefCell<Tally>,
+    /// Requests under way.
+    requests: Cell<u32>,
+    /// Payload bytes that they hold or will.
+    held_bytes: Cell<u64>,
+    limits: Limits,
+}
+
+/// What one disk's requests may hold at once.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Limits {
+    pub(crate) requests: u32,
+    pub(crate) bytes: u64,
+}
+
+pub(crate) enum State {
+    Opening,
+    Open(Store, RecoveryReport),
+    Failed(String),
+    Closed,
+}
+
+/// A disk as a report has it.
+#[derive(Clone, Debug)]
+pub struct ShelfReport {
+    /// The disk's own number.
+    pub uuid: DiskUuid,
+    /// What the node's owner calls it.
+    pub name: String,
+    /// How it is.
+    pub state: ShelfState,
+    /// What was asked of it.
+    pub tally: Tally,
+    /// Requests under way.
+    pub requests: u32,
+    /// How long a read would wait now.
+    pub expected_wait: Nanos,
+    /// Time that the disk has worked since it was opened.
+    pub disk_time: Nanos,
+}
+
+/// How a disk is.
+#[derive(Clone, PartialEq, Debug)]
+pub enum ShelfState {
+    /// Being opened.
+    Opening,
+    /// Open: what it holds, and how it was found when it was opened.
+    Open(Box<(Status, RecoveryReport)>),
+    /// It could not be opened, and why.
+    Failed(String),
+    /// Closed in good order.
+    Closed,
+}
+
+impl Shelf {
+    pub(crate) fn new(uuid: DiskUuid, name: String, limits: Limits) -> Shelf {
+        Shelf {
+            uuid,
+            name,
+            state: RefCell::new(State::Opening),
+            tally: RefCell::default(),
+            requests: Cell::new(0),
+            held_bytes: Cell::new(0),
+            limits,
+        }
+    }
+
+    /// The store, if it is open.
+    pub(crate) fn store(&self) -> Result<Store, Failure> {
+        match &*self.state.borrow() {
+            State::Open(store, _) => Ok(store.clone()),
+            State::Opening | State::Failed(_) => Err(Failure::NotOpen),
+            State::Closed => Err(Failure::Stopping),
+        }
+    }
+
+    /// Room for one more request that holds so many bytes, until the claim is dropped.
+    pub(crate) fn admit(&self, store: &Store, bytes: u64) -> Result<Claim<'_>, Failure> {
+        let requests = self.requests.get() + 1;
+        let held_bytes = self.held_bytes.get() + bytes;
+        if requests > self.limits.requests || held_bytes > self.limits.bytes {
+            let expected = store.expected_wait(DiskClass::ForegroundRead);
+            return Err(Failure::Busy { expected });
+        }
+        self.requests.set(requests);
+        self.held_bytes.set(held_bytes);
+        Ok(Claim { shelf: self, bytes })
+    }
+
+    pub(crate) fn report(&self) -> ShelfReport {
+        let (state, expected_wait, disk_time) = match &*self.state.borrow() {
+            State::Opening => (ShelfState::Opening, Nanos::ZERO, Nanos::ZERO),
+            State::Open(store, recovery) => (
+                ShelfState::Open(Box::new((store.status(), recovery.clone()))),
+                store.expected_wait(DiskClass::ForegroundRead),
+                store.sched_stats().disk_time(),
+            ),
+            State::Failed(why) => (ShelfState::Failed(why.clone()), Nanos::ZERO, Nanos::ZERO),
+            State::Closed => (ShelfState::Closed, Nanos::ZERO, Nanos::ZERO),
+        };
+        ShelfReport {
+            uuid: self.uuid,
+            name: self.name.clone(),
+            state,
+            tally: self.tally.borrow().clone(),
+            requests: self.requests.get(),
+            expected_wait,
+            disk_time,
+        }
+    }
+}
+
+/// A request's share of a disk.
+pub(crate) struct Claim<'a> {
+    shelf: &'a Shelf,
+    bytes: u64,
+}
+
+impl Drop for Claim<'_> {
+    fn drop(&mut self) {
+        self.shelf.requests.set(self.shelf.requests.get() - 1);
+        self.shelf.held_bytes.set(self.shelf.held_bytes.get() - self.bytes);
+    }
+}
