@@ -1,4 +1,4 @@
-//! The seeded twins of the seams: time, sleep, chance and disks that replay from a seed.
+//! The seeded twins of the seams: time, sleep, chance, disks and networks that replay from a seed.
 //!
 //! What must always hold: the same seed and the same calls give the same answers, to the last
 //! bit, on every machine. Nothing here reads a clock, sleeps, or asks the system for chance;
@@ -19,6 +19,7 @@
 //! | `fate.rs`     | what becomes of a request, and when                                  |
 //! | `medium.rs`   | what requests do to the medium, and its harm                         |
 //! | `crash.rs`    | [`Unsettled`]: all that a power cut may leave behind                 |
+//! | `net.rs`      | [`SimNetwork`]: the links between hosts; [`SimSocket`]               |
 //! | `recorder.rs` | [`Recorder`]: crash images of any device, from what it was sent      |
 //! | `trace.rs`    | [`Trace`]: a digest of every event, to compare two runs              |
 
@@ -32,6 +33,7 @@ mod fate;
 mod faults;
 mod image;
 mod medium;
+mod net;
 mod park;
 mod recorder;
 mod trace;
@@ -46,6 +48,9 @@ pub use faults::{
     Stall,
 };
 pub use image::{Blank, Image, Sector};
+pub use net::{
+    HostId, LinkShape, NetCounters, SimNetwork, SimNetworkConfig, SimSocket, exponential,
+};
 pub use park::SimPark;
 pub use recorder::{Recorder, Recording};
 pub use trace::{Trace, TraceEvent, hash64};
