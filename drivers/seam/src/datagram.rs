@@ -14,6 +14,7 @@
 //!    `now`. [`Datagram::due`] says how long its core may sleep: a real socket wakes the core when
 //!    a datagram comes.
 
+use std::io::IoSliceMut;
 use std::net::{IpAddr, SocketAddr};
 
 use crate::{Due, Mono};
@@ -33,6 +34,22 @@ pub trait Datagram {
     /// Receives one datagram, or several of one length, into the front of `buf`, which has at
     /// least [`DatagramLimits::recv_bytes_max`]. `None`: nothing is there.
     fn recv(&mut self, now: Mono, buf: &mut [u8]) -> Option<Received>;
+
+    /// Receives several times at once, each into the front of a buffer of its own, in their
+    /// order; what came is appended to `received`. Returns how many buffers were filled: with
+    /// fewer than all, nothing more is there. A real socket saves a system call for each.
+    fn recv_batch(
+        &mut self,
+        now: Mono,
+        bufs: &mut [IoSliceMut<'_>],
+        received: &mut Vec<Received>,
+    ) -> usize {
+        for (count, buf) in bufs.iter_mut().enumerate() {
+            let Some(one) = self.recv(now, buf) else { return count };
+            received.push(one);
+        }
+        bufs.len()
+    }
 
     /// When the next `recv` can be of use; [`Due::Event`] when only the network can say.
     fn due(&self) -> Due;

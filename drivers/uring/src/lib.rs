@@ -1,7 +1,7 @@
-//! One io_uring per core: block devices and the core's sleep on the same ring.
+//! One io_uring per core: block devices, UDP sockets and the core's sleep on the same ring.
 //!
 //! [`Ring::new`] sets a ring up for the calling thread with whatever this kernel has and this
-//! user may; [`Ring::open`] opens a file or block device on it; [`Ring`] is also what the core
+//! user may; [`Ring::open`] opens a file or block device on it, [`Ring::udp`] a socket; [`Ring`] is also what the core
 //! sleeps on ([`isotherm_seam::Park`]). What could not be had is said in the notes of the ring
 //! and of each disk. Needs Linux 5.13; is fast from 6.6 on.
 //!
@@ -33,8 +33,11 @@ mod raw;
 mod ring;
 mod setup;
 mod sys;
+mod udp;
 mod wake;
+mod watch;
 mod zones;
 
 pub use disk::UringDisk;
 pub use ring::{Ring, RingConfig};
+pub use udp::Udp;

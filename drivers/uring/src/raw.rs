@@ -181,6 +181,13 @@ impl RawRing {
         unsafe { self.push(&watch.build().user_data(user_data)) }
     }
 
+    /// Pushes a request that completes with `user_data` once, when `fd` can be written to.
+    pub(crate) fn push_watch_room(&self, fd: RawFd, user_data: u64) -> bool {
+        let watch = opcode::PollAdd::new(Fd(fd), libc::POLLOUT as u32);
+        // SAFETY: it points to nothing.
+        unsafe { self.push(&watch.build().user_data(user_data)) }
+    }
+
     /// Pushes a request that completes with `user_data` after so long. There is one alarm at a
     /// time: the last one has completed.
     pub(crate) fn push_alarm(&self, after: Nanos, user_data: u64) -> bool {

@@ -18,6 +18,7 @@
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::os::fd::RawFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
@@ -32,6 +33,7 @@ use crate::qpair::{Landed, Qpair, Route, Target};
 use crate::raw::{LEVELS, Level, RawRing, Sleep};
 use crate::setup::{FILE_SLOTS, FixedSpan, raise_worker_limit, register_file_table};
 use crate::wake::Wake;
+use crate::watch::{Side, Watches};
 
 /// Completions kept free for the ring's own requests: the bell, the alarm, cancellations.
 const OWN_ENTRIES: u32 = 16;
@@ -39,6 +41,11 @@ const OWN_ENTRIES: u32 = 16;
 const SQ_ENTRIES: u32 = 256;
 /// Reads that a poll makes itself, where the device is read that way, before it returns.
 const PLAIN_READS_PER_POLL: usize = 16;
+
+/// Completions kept free for one socket: its two polls.
+const WATCH_ENTRIES: u32 = 2;
+/// Entries into the kernel at most to take a closed socket back from it.
+const UNWATCH_ROUNDS: u32 = 16;
 
 /// How long a dropped disk's requests are waited for, and when they are cancelled.
 const DROP_WAIT: Nanos = Nanos::from_secs(2);
@@ -104,7 +111,8 @@ struct State {
     /// Makes ioctls; started with the first disk that needs one.
     helper: Option<Helper>,
     alarm: Alarm,
-    /// The bell rang since the last park.
+    watches: Watches,
+    /// The bell rang since the last park, or a socket has become ready.
     woken: bool,
     /// The bell must be armed (again).
     arm_bell: bool,
@@ -399,11 +407,81 @@ impl Core {
         state.woken = false;
     }
 
+    /// Takes a socket in: from the next entry on the kernel tells when something has come. Its
+    /// completions are reserved until [`Core::unwatch`]. `None` where there is no room for them.
+    pub(crate) fn watch(&self, fd: RawFd) -> Option<u32> {
+        let state = &mut *self.state.borrow_mut();
+        state.unreserved = state.unreserved.checked_sub(WATCH_ENTRIES)?;
+        Some(state.watches.add(fd))
+    }
+
+    /// Lets a socket go. When this returns, the kernel no longer holds it.
+    pub(crate) fn unwatch(&self, watch: u32) {
+        let state = &mut *self.state.borrow_mut();
+        let target = Target::Descriptor(state.watches.close(watch));
+        let mut asked = false;
+        // A poll is withdrawn when the cancellation is taken: the second round finds it gone.
+        for _ in 0..UNWATCH_ROUNDS {
+            if state.watches.is_gone(watch) {
+                break;
+            }
+            asked = asked || self.raw.push_cancel(target, CANCEL);
+            self.fill(state);
+            self.raw.enter();
+            self.reap(state);
+        }
+        state.unreserved += WATCH_ENTRIES;
+        state.watches.forget(watch);
+    }
+
+    /// Whether a socket is worth reading from, or has room again.
+    #[inline]
+    pub(crate) fn is_socket_ready(&self, watch: u32, side: Side) -> bool {
+        let state = &mut *self.state.borrow_mut();
+        if !state.watches.is_ready(watch, side) {
+            self.reap(state);
+            if !state.watches.is_ready(watch, side) && self.worth_entering(state) {
+                self.enter(state);
+                self.reap(state);
+            }
+        }
+        state.watches.is_ready(watch, side)
+    }
+
+    /// There was nothing more to read just now.
+    #[inline]
+    pub(crate) fn socket_is_drained(&self, watch: u32) {
+        self.state.borrow_mut().watches.drained(watch);
+    }
+
+    /// There was no room to write: the core is woken when there is.
+    pub(crate) fn socket_is_full(&self, watch: u32) {
+        self.state.borrow_mut().watches.full(watch);
+    }
+
+    /// Something was written.
+    #[inline]
+    pub(crate) fn socket_has_sent(&self, watch: u32) {
+        self.state.borrow_mut().watches.written(watch);
+    }
+
+    /// When using a socket can next be of use.
+    #[inline]
+    pub(crate) fn socket_due(&self, watch: u32) -> Due {
+        let state = self.state.borrow();
+        let is_near = state.watches.is_ready(watch, Side::Read)
+            || state.watches.has_room_again(watch)
+            || self.raw.has_completions()
+            || self.raw.kernel_has_work();
+        if is_near { Due::Now } else { Due::Event }
+    }
+
     #[inline]
     fn worth_entering(&self, state: &State) -> bool {
         self.raw.pending() > 0
             || !state.backlog.is_empty()
             || state.arm_bell
+            || state.watches.to_arm()
             || self.raw.kernel_has_work()
     }
 
@@ -424,6 +502,9 @@ impl Core {
         if state.arm_bell {
             state.arm_bell = !self.raw.push_watch(self.wake.fd(), BELL);
             moved |= !state.arm_bell;
+        }
+        if state.watches.to_arm() {
+            moved |= state.watches.arm(&self.raw);
         }
         while let Some(&(disk, slot)) = state.backlog.front() {
             if !qpair_mut(&mut state.qpairs, disk).push(slot, &self.raw, &self.fixed) {
@@ -450,6 +531,11 @@ impl Core {
                 ALARM => return state.alarm.rang(),
                 CANCEL => return,
                 _ => {}
+            }
+            if Watches::is_theirs(data) {
+                state.watches.event(data, io_uring::cqueue::more(entry.flags()));
+                state.woken = true;
+                return;
             }
             let (disk, slot) = ((data >> 32) as u32, data as u32);
             let landed = qpair_mut(&mut state.qpairs, disk).land(slot, entry.result());
