@@ -4,14 +4,20 @@
 //! |--------------|---------------------------------------------------------------------|
 //! | `frame.rs`   | [`Frame`]: a header and a body                                      |
 //! | `session.rs` | [`Session`], [`Network`]: what nodes and clients see of a connection |
+//! | `ca.rs`      | [`Ca`]: the cluster's own certificate authority                     |
+//! | `tls.rs`     | [`TlsIdentity`]: who we are and whom we trust                       |
 //! | `local.rs`   | [`LocalHub`]: sessions within one core                              |
 
+mod ca;
 mod frame;
 mod local;
 mod session;
+mod tls;
 
+pub use ca::{Ca, CaError, Leaf, LeafRequest};
 pub use frame::{Body, Frame, SPANS_MAX};
 pub use local::{LocalHub, LocalNetwork};
 pub use session::{
     Call, CallError, Closed, Connection, Network, PeerAddr, Session, TOLD_BYTES_MAX, Ticket,
 };
+pub use tls::{Identities, IdentityError, PROTOCOLS, TlsIdentity};
