@@ -215,3 +215,82 @@ fn nodes_and_disks_that_break_a_rule_are_refused() {
     let refused = ClusterMap::build([1; 16], scheme, nodes, disks, &options, &mut draws(1));
     assert_eq!(refused, Err(BuildError::Groups(0)));
 }
+
+/// Fleets of all sorts: racks of differing size or none, nodes with few or many disks of differing
+/// capacity, some of them on their way out; then grown by more of the kind.
+#[test]
+fn any_fleet_is_refused_or_kept_apart() {
+    let (mut built, mut refused, mut grown) = (0, 0, 0);
+    for seed in 0..600 {
+        let mut chance = draws(seed);
+        let scheme =
+            ["4+2", "3x", "10+4", "2+1", "8+3", "1+1", "lrc4+2+2"][chance.below(7) as usize];
+        let (cells, max) = {
+            let scheme: isotherm_erasure::Scheme = scheme.parse().unwrap();
+            (scheme.cells(), scheme.tolerated_losses())
+        };
+        let racks = chance.happens(0.5).then(|| 1 + chance.below(8) as u32);
+        let mut more = |first: u32, first_disk: u32| {
+            let (mut nodes, mut disks) = (Vec::new(), Vec::new());
+            for no in first..first + 1 + chance.below(16) as u32 {
+                let rack = racks.filter(|_| chance.happens(0.9));
+                nodes.push(node(no, rack.map(|racks| chance.below(racks.into()) as u32)));
+                for _ in 0..chance.below(6) {
+                    let tb = 1 + chance.below(30);
+                    let mut disk = disk(first_disk + disks.len() as u32, no, tb);
+                    if chance.happens(0.1) {
+                        disk.state = [DiskState::Draining, DiskState::Out][tb as usize % 2];
+                    }
+                    disks.push(disk);
+                }
+            }
+            (nodes, disks)
+        };
+        let fleet = more(0, 0);
+        let growth = more(fleet.0.len() as u32, fleet.1.len() as u32);
+
+        // As many as can be kept apart: no more than `max` on a node, and in a rack.
+        let mut on_node = BTreeMap::new();
+        for disk in fleet.1.iter().filter(|disk| disk.state == DiskState::In) {
+            *on_node.entry(disk.node).or_insert(0) += 1;
+        }
+        let mut in_rack = BTreeMap::new();
+        for (no, count) in on_node {
+            let node = &fleet.0[no.0 as usize];
+            let rack = node.rack.clone().unwrap_or_else(|| node.name.clone());
+            *in_rack.entry(rack).or_insert(0) += max.min(count);
+        }
+        let reach: usize = in_rack.values().map(|&count: &usize| count.min(max)).sum();
+
+        match build(scheme, fleet, seed) {
+            Ok(map) => {
+                built += 1;
+                assert!(reach >= cells, "seed {seed}: {scheme} with {reach} apart was built");
+                assert!(crowding(&map, 0, false) <= max, "seed {seed}");
+                assert!(crowding(&map, 0, true) <= max, "seed {seed}");
+                assert!(
+                    map.groups
+                        .iter()
+                        .flat_map(|group| &group.members)
+                        .all(|&no| { map.disk(no).unwrap().state == DiskState::In })
+                );
+                let mut draws = draws(seed);
+                let new = map.grow(growth.0, growth.1, &OPTIONS, &|_| Load::default(), &mut draws);
+                let new = new.unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+                assert_eq!(new.groups[..map.groups.len()], map.groups[..], "seed {seed}");
+                assert_eq!(map.apply(&map.diff(&new).unwrap()), Ok(new.clone()), "seed {seed}");
+                grown += usize::from(new.groups.len() > map.groups.len());
+                let members = new.groups.len() * cells;
+                let disks = new.disks.iter().filter(|d| d.state == DiskState::In).count();
+                assert!(members <= 200 * disks + 2 * cells, "seed {seed}: {members} on {disks}");
+            }
+            Err(error) => {
+                refused += 1;
+                assert!(matches!(error, BuildError::TooFewDomains { .. }), "seed {seed}: {error}");
+                assert!(reach < cells, "seed {seed}: {scheme} with {reach} apart was refused");
+            }
+        }
+    }
+    assert!(built > 100 && refused > 100 && grown > 100, "{built} {refused} {grown}");
+    println!("{built} built, {grown} grown, {refused} refused");
+}
