@@ -1,4 +1,5 @@
-//! Sessions within one core: a client and nodes in one process, without a network between them.
+//! Sessions within one thread: a client and nodes in one process, without a network between them.
+//! Each host has its own core; in virtual time there may be many in one thread.
 //!
 //! What must always hold: the promises of `session.rs`. Nothing is delayed and nothing is lost; a
 //! host that is taken away closes its sessions as a peer that restarts does.
@@ -16,20 +17,21 @@ use crate::{CallError, Closed, Connection, Frame, Network, PeerAddr, Session, Ti
 /// Told messages that wait to be read.
 const TOLD_MAX: usize = 1024;
 
-/// All hosts of one core.
-#[derive(Clone)]
+/// All hosts of one thread.
+#[derive(Clone, Default)]
 pub struct LocalHub {
     hub: Rc<Hub>,
 }
 
+#[derive(Default)]
 struct Hub {
-    handle: Handle,
     hosts: RefCell<BTreeMap<SocketAddr, Weak<LocalNetwork>>>,
 }
 
 /// One address on a hub.
 pub struct LocalNetwork {
     hub: Rc<Hub>,
+    handle: Handle,
     addr: SocketAddr,
     name: String,
     accepted: RefCell<VecDeque<Connection>>,
@@ -66,20 +68,20 @@ struct Pending {
 }
 
 impl LocalHub {
-    /// A hub without hosts on this core.
-    pub fn new(handle: &Handle) -> LocalHub {
-        let hosts = RefCell::default();
-        LocalHub { hub: Rc::new(Hub { handle: handle.clone(), hosts }) }
+    /// A hub without hosts.
+    pub fn new() -> LocalHub {
+        LocalHub::default()
     }
 
-    /// A host, for as long as it is kept. Panics on an address that is taken.
-    pub fn host(&self, addr: SocketAddr, name: &str) -> Rc<LocalNetwork> {
+    /// A host on a core, for as long as it is kept. Panics on an address that is taken.
+    pub fn host(&self, handle: &Handle, addr: SocketAddr, name: &str) -> Rc<LocalNetwork> {
         let network = Rc::new(LocalNetwork {
             hub: Rc::clone(&self.hub),
+            handle: handle.clone(),
             addr,
             name: name.to_owned(),
             accepted: RefCell::default(),
-            accepting: self.hub.handle.waiter(),
+            accepting: handle.waiter(),
             ends: RefCell::default(),
         });
         let before = self.hub.hosts.borrow_mut().insert(addr, Rc::downgrade(&network));
@@ -99,7 +101,7 @@ impl Drop for LocalNetwork {
 impl Network for LocalNetwork {
     fn dial(&self, to: &PeerAddr) -> Connection {
         let host = self.hub.hosts.borrow().get(&to.addr).and_then(Weak::upgrade);
-        let near = End::new(&self.hub.handle, to.clone());
+        let near = End::new(&self.handle, to.clone());
         let Some(host) = host else {
             near.state.borrow_mut().closed = Some(Closed::Silent);
             return Connection::new(near);
@@ -109,7 +111,7 @@ impl Network for LocalNetwork {
             return Connection::new(near);
         }
         let caller = PeerAddr { addr: self.addr, name: self.name.clone() };
-        let far = End::new(&self.hub.handle, caller);
+        let far = End::new(&host.handle, caller);
         *near.other.borrow_mut() = Rc::downgrade(&far);
         *far.other.borrow_mut() = Rc::downgrade(&near);
         self.keep(&near);

@@ -37,6 +37,7 @@ const HOUSE: &[Room] = &[
     room("wire", 1),
     room("store", 2),
     room("transport", 2),
+    room("client", 3),
     room("node", 4),
     room("heat", 2),
     room("placement", 2),
@@ -44,6 +45,7 @@ const HOUSE: &[Room] = &[
     room("fleet", 5),
     room("report", 5),
     room("serve", 5),
+    room("simulator", 5),
     room("cli", 6),
     room("arrows", 0),
 ];

@@ -1,0 +1,206 @@
+//! One question to one disk, and an answer that is checked.
+//!
+//! What must always hold: a payload that is handed on has its CRC, and its record says that it is
+//! what was asked for: of that key, that codec and that length. Anything else is a fault of that
+//! cell, never an answer.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+use isotherm_placement::DiskNo;
+use isotherm_seam::{Key, Mono, Nanos};
+use isotherm_transport::{Body, CallError, Frame, PeerAddr};
+use isotherm_wire::{Answer, Ask, Class, Failure, Given, Request, crc32c_combine};
+
+use crate::client::Inner;
+use crate::layout::StripeRef;
+
+/// Why a disk gave nothing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Fault {
+    /// It could not be reached, or not in time. Whether it did what was asked is not known.
+    Silent,
+    /// It said so.
+    Failed(Failure),
+    /// It gave something else.
+    Foreign,
+}
+
+impl Fault {
+    /// The cell is not there, or not as it was put: it must be rebuilt.
+    pub(crate) fn is_loss(self) -> bool {
+        matches!(
+            self,
+            Fault::Failed(Failure::NotFound | Failure::Io | Failure::Damaged) | Fault::Foreign
+        )
+    }
+
+    /// The disk won't take any write soon: not just this one.
+    fn refuses_writes(self) -> bool {
+        matches!(
+            self,
+            Fault::Failed(Failure::Full | Failure::IndexFull | Failure::Fenced | Failure::Retired)
+        )
+    }
+}
+
+/// A question's circumstances.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Terms {
+    pub(crate) class: Class,
+    /// When the answer is of no use any more.
+    pub(crate) until: Mono,
+}
+
+impl Inner {
+    /// Asks a disk.
+    pub(crate) async fn ask(
+        &self,
+        disk: DiskNo,
+        ask: Ask,
+        body: Body,
+        body_crc: u32,
+        terms: Terms,
+    ) -> Result<(Given, Body), Fault> {
+        let now = self.handle.now();
+        let Some((uuid, peer)) = self.peer_of(disk) else { return Err(Fault::Silent) };
+        let left = terms.until.since(now);
+        if left == Nanos::ZERO {
+            return Err(Fault::Silent);
+        }
+        let is_write = matches!(ask, Ask::Put { .. });
+        let request = Request {
+            class: terms.class,
+            deadline_us: u32::try_from(left.0 / 1000).unwrap_or(u32::MAX).max(1),
+            ..Request::new(uuid, ask)
+        };
+        let header = request.encode(body.len() as u32, body_crc);
+        let call = self.links.to(peer).call(Frame { header, body });
+        let answer = match self.handle.timeout(left, call).await {
+            Ok(Ok(frame)) => frame,
+            Ok(Err(CallError::Refused)) => return Err(Fault::Failed(Failure::NoBuffer)),
+            Ok(Err(CallError::Closed(_) | CallError::Garbled(_))) | Err(_) => {
+                self.links.silent(disk, self.handle.now());
+                return Err(Fault::Silent);
+            }
+        };
+        self.links.answered(disk);
+        let Ok((answer_head, envelope)) = Answer::decode(&answer.header) else {
+            return Err(Fault::Foreign);
+        };
+        let Answer { outcome, .. } = answer_head;
+        match outcome {
+            Ok(_) if answer.body.crc() != envelope.body_crc => Err(Fault::Foreign),
+            Ok(given) => {
+                if is_write {
+                    self.links.writes(disk, false, now);
+                }
+                Ok((given, answer.body))
+            }
+            Err(failure) => {
+                let fault = Fault::Failed(failure);
+                if fault.refuses_writes() {
+                    self.links.writes(disk, true, self.handle.now());
+                }
+                Err(fault)
+            }
+        }
+    }
+
+    /// Asks for a cell, or for some columns of it.
+    pub(crate) async fn fetch(
+        &self,
+        stripe: &StripeRef,
+        cell: usize,
+        columns: Range<u64>,
+        terms: Terms,
+    ) -> Result<Body, Fault> {
+        let key = stripe.key(cell);
+        let disk = self.member(stripe.group, key.position).ok_or(Fault::Silent)?;
+        let is_whole = columns == (0..stripe.cell_bytes);
+        let range = (!is_whole).then_some(columns.start as u32..columns.end as u32);
+        let (given, body) = self.ask(disk, Ask::Get { key, range }, Body::Empty, 0, terms).await?;
+        let is_it = given.shard.key == key
+            && given.shard.codec == stripe.codec_id()
+            && u64::from(given.shard.len_bytes) == stripe.cell_bytes
+            && u64::from(given.from) == columns.start
+            && body.len() as u64 == columns.end - columns.start;
+        if is_it { Ok(body) } else { Err(Fault::Foreign) }
+    }
+
+    /// Puts a cell. `crcs` are those of all cells of the stripe, empty for copies.
+    pub(crate) async fn store(
+        &self,
+        stripe: &StripeRef,
+        cell: usize,
+        payload: Bytes,
+        crc: u32,
+        crcs: &Bytes,
+        terms: Terms,
+    ) -> Result<(), Fault> {
+        let key = stripe.key(cell);
+        let cells = (crcs.len() / 4) as u32;
+        let body_crc = match cells {
+            0 => crc,
+            _ => crc32c_combine(isotherm_wire::crc32c(crcs), crc, payload.len() as u64),
+        };
+        let chunks = [crcs.clone(), payload];
+        let chunks = chunks.into_iter().filter(|chunk| !chunk.is_empty()).collect();
+        self.store_shard(key, stripe.codec_id(), cells, Body::Chunks(chunks), body_crc, terms).await
+    }
+
+    /// Puts a shard of any kind.
+    pub(crate) async fn store_shard(
+        &self,
+        key: Key,
+        codec: u8,
+        cells: u32,
+        body: Body,
+        body_crc: u32,
+        terms: Terms,
+    ) -> Result<(), Fault> {
+        let group = isotherm_placement::GroupId(key.group);
+        let disk = self.member(group, key.position & !crate::layout::NOTE).ok_or(Fault::Silent)?;
+        self.store_on(disk, key, codec, cells, body, body_crc, terms).await
+    }
+
+    /// Puts a shard on a disk that need not be the one that its position names: a note.
+    #[expect(clippy::too_many_arguments, reason = "all of a put, from one place")]
+    pub(crate) async fn store_on(
+        &self,
+        disk: DiskNo,
+        key: Key,
+        codec: u8,
+        cells: u32,
+        body: Body,
+        body_crc: u32,
+        terms: Terms,
+    ) -> Result<(), Fault> {
+        let group = isotherm_placement::GroupId(key.group);
+        let epoch = self.epoch(group);
+        let ask = Ask::Put { key, epoch, codec, expires_s: 0, cells };
+        let (given, _) = self.ask(disk, ask, body, body_crc, terms).await?;
+        if given.shard.key == key { Ok(()) } else { Err(Fault::Foreign) }
+    }
+
+    /// The disk at a position of a group.
+    pub(crate) fn member(
+        &self,
+        group: isotherm_placement::GroupId,
+        position: u16,
+    ) -> Option<DiskNo> {
+        self.map.borrow().group(group)?.members.get(usize::from(position)).copied()
+    }
+
+    fn epoch(&self, group: isotherm_placement::GroupId) -> u64 {
+        self.map.borrow().group(group).map_or(0, |group| group.epoch)
+    }
+
+    fn peer_of(&self, disk: DiskNo) -> Option<(isotherm_wire::DiskUuid, PeerAddr)> {
+        let map = self.map.borrow();
+        let addr = map.address(disk)?;
+        let disk = map.disk(disk)?;
+        let name = map.node(disk.node)?.name.clone();
+        Some((disk.uuid, PeerAddr { addr, name }))
+    }
+}

@@ -1,0 +1,117 @@
+//! An object is deleted: tombstones on so many members that no reader finds enough cells without
+//! meeting one.
+//!
+//! Of k + m cells at least m + 1 must have a tombstone, so that fewer than k are left: of copies
+//! that is every one. A tombstone is kept until all members have theirs; then they are released.
+//!
+//! What must always hold: a delete that was acknowledged stays, whatever comes back; one that was
+//! not is finished by saying it again. A long object loses its stripes first and its manifest
+//! last, so that a delete that was cut off can go on where it was.
+
+use std::collections::BTreeMap;
+
+use isotherm_placement::DiskNo;
+use isotherm_seam::Key;
+use isotherm_transport::Body;
+use isotherm_wire::{Ask, Class as Work, Entry};
+
+use crate::ask::{Fault, Terms};
+use crate::client::{Client, Inner};
+use crate::error::ClientError;
+use crate::gather::Gather;
+use crate::layout::StripeRef;
+use crate::locator::{Class, Locator};
+
+impl Client {
+    /// Deletes an object. One that is deleted already, or was never there, counts as deleted.
+    pub async fn delete(&self, locator: &Locator) -> Result<(), ClientError> {
+        let inner = &self.inner;
+        if locator.class == Class::Manifest {
+            match inner.read_manifest(locator).await {
+                Ok(manifest) => {
+                    for number in 0..manifest.stripes.len() {
+                        let stripe = inner.stripe_of(locator, &manifest, number as u32);
+                        inner.delete_stripe(&stripe, inner.terms(Work::Foreground)).await?;
+                    }
+                }
+                // Its stripes went before it did.
+                Err(ClientError::Deleted | ClientError::NotFound) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let stripe = inner.only_stripe(locator)?;
+        inner.delete_stripe(&stripe, inner.terms(Work::Foreground)).await
+    }
+
+    /// Deletes whatever there is of an object whose locator is lost, such as what a put left that
+    /// never came to its end: `entries` are those that a listing shows of it.
+    pub async fn delete_id(
+        &self,
+        object: u128,
+        entries: &[(DiskNo, Entry)],
+    ) -> Result<(), ClientError> {
+        let inner = &self.inner;
+        let terms = inner.terms(Work::Foreground);
+        let mut deletes = Gather::new();
+        let mut done = 0;
+        let mine = entries.iter().filter(|(_, entry)| entry.key.object == object);
+        let mut needed = 0;
+        for (disk, entry) in mine.filter(|(_, entry)| !entry.is_tombstone) {
+            needed += 1;
+            let ask = Ask::Delete { key: entry.key, epoch: 0, hold: false };
+            deletes.add(needed, inner.ask(*disk, ask, Body::Empty, 0, terms));
+        }
+        while let Some((_, result)) = deletes.next().await {
+            done += usize::from(result.is_ok());
+        }
+        if done == needed { Ok(()) } else { Err(ClientError::Unfinished { done, needed }) }
+    }
+}
+
+impl Inner {
+    /// Deletes the cells of a stripe, or the copies.
+    pub(crate) async fn delete_stripe(
+        &self,
+        stripe: &StripeRef,
+        terms: Terms,
+    ) -> Result<(), ClientError> {
+        let cells = stripe.cells();
+        let needed = cells - stripe.needed() + 1;
+        let patience = self.handle.now() + self.config.cell_patience;
+        let cell_terms = Terms { until: patience.min(terms.until), ..terms };
+        let mut deletes = Gather::new();
+        let mut keys: BTreeMap<usize, (DiskNo, Key)> = BTreeMap::new();
+        for cell in 0..cells {
+            let key = stripe.key(cell);
+            let Some(disk) = self.member(stripe.group, key.position) else { continue };
+            keys.insert(cell, (disk, key));
+            let ask = Ask::Delete { key, epoch: 0, hold: true };
+            deletes.add(cell, self.ask(disk, ask, Body::Empty, 0, cell_terms));
+        }
+        let mut done = 0;
+        while let Some((_, result)) = deletes.next().await {
+            match result {
+                Ok(_) => done += 1,
+                Err(Fault::Silent | Fault::Failed(_) | Fault::Foreign) => {}
+            }
+        }
+        if done < needed {
+            return Err(ClientError::Unfinished { done, needed });
+        }
+        if done == cells {
+            self.release(keys);
+        }
+        Ok(())
+    }
+
+    /// Everybody has the tombstone: nobody need keep it for the others.
+    fn release(&self, keys: BTreeMap<usize, (DiskNo, Key)>) {
+        self.in_background("release", move |inner| async move {
+            inner.handle.sleep(inner.config.release_after).await;
+            for (disk, key) in keys.into_values() {
+                let terms = inner.terms(Work::Repair);
+                let _ = inner.ask(disk, Ask::Release { key }, Body::Empty, 0, terms).await;
+            }
+        });
+    }
+}

@@ -1,0 +1,405 @@
+//! A stripe is read: from its data cells where they answer, from others where they don't.
+//!
+//! ```text
+//! the columns that are wanted ─> their data cells ─┬─ all there ─────────────────────> bytes
+//!                                                  └─ one bad, or slow ─> k others ─> decoded
+//! ```
+//!
+//! What must always hold: bytes that are given are those that were put: each cell is checked by
+//! itself, and a stripe that is read whole against the CRC that its referrer keeps; where these
+//! differ the cells are tried in turn until they agree. A cell that says "deleted" ends the read.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+
+use isotherm_erasure::{Codec, Lost};
+use isotherm_transport::Body;
+use isotherm_wire::{Failure, crc32c, crc32c_combine};
+
+use crate::ask::{Fault, Terms};
+use crate::client::Inner;
+use crate::error::ClientError;
+use crate::gather::Gather;
+use crate::layout::StripeRef;
+
+/// Columns of one cell that were read.
+struct Piece {
+    columns: Range<u64>,
+    bytes: Body,
+}
+
+/// What is known of a stripe while it is read.
+struct Reading<'a> {
+    stripe: &'a StripeRef,
+    have: BTreeMap<usize, Piece>,
+    faults: BTreeMap<usize, Fault>,
+}
+
+/// What one event of a read is.
+enum Event {
+    Cell(usize, Range<u64>, Result<Body, Fault>),
+    Slow,
+}
+
+/// Numbers of [`Gather`]: cells have their own, the alarm this one.
+const ALARM: usize = usize::MAX;
+
+impl Inner {
+    /// Bytes of a stripe, within its length.
+    pub(crate) async fn read_stripe(
+        &self,
+        stripe: &StripeRef,
+        range: Range<u64>,
+        terms: Terms,
+    ) -> Result<Vec<u8>, ClientError> {
+        debug_assert!(range.start <= range.end && range.end <= stripe.len_bytes);
+        if stripe.is_copies() && stripe.len_bytes == 0 {
+            return self.read_empty(stripe, terms).await.map(|()| Vec::new());
+        }
+        if range.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.count(|counters| counters.stripes_read += 1);
+        let wanted = self.wanted(stripe, &range);
+        let reading = self.gather_cells(stripe, &wanted, &BTreeSet::new(), terms).await?;
+        let bytes = reading.assemble(&wanted)?;
+        let is_whole = range == (0..stripe.len_bytes);
+        self.note_faults(&reading);
+        if is_whole && let Some(crc) = stripe.crc {
+            let found = reading.crc_of_data(&wanted, &bytes);
+            if found != crc {
+                return self.read_around(stripe, &range, terms).await;
+            }
+        }
+        Ok(bytes)
+    }
+
+    /// An object without bytes: there is nothing to read, but whether it is there is asked.
+    async fn read_empty(&self, stripe: &StripeRef, terms: Terms) -> Result<(), ClientError> {
+        let reading = self
+            .gather_cells(stripe, &BTreeMap::from([(0, 0..0)]), &BTreeSet::new(), terms)
+            .await?;
+        self.note_faults(&reading);
+        Ok(())
+    }
+
+    /// Which columns of which cells hold a range. For copies any one will do: the first that is
+    /// not known to be silent, from a random one on.
+    fn wanted(&self, stripe: &StripeRef, range: &Range<u64>) -> BTreeMap<usize, Range<u64>> {
+        if stripe.is_copies() {
+            let now = self.handle.now();
+            let start = self.draws.borrow_mut().below(stripe.cells() as u64) as usize;
+            let order = (0..stripe.cells()).map(|i| (start + i) % stripe.cells());
+            let speaks = |&cell: &usize| {
+                let disk = self.member(stripe.group, stripe.position(cell));
+                disk.is_some_and(|disk| !self.links.is_silent(disk, now))
+            };
+            let cell = order.clone().find(speaks).unwrap_or(start);
+            return BTreeMap::from([(cell, range.clone())]);
+        }
+        let cell_bytes = stripe.cell_bytes;
+        (range.start / cell_bytes..range.end.div_ceil(cell_bytes))
+            .map(|cell| {
+                let base = cell * cell_bytes;
+                let from = range.start.max(base) - base;
+                let until = range.end.min(base + cell_bytes) - base;
+                // The whole of the last cell, padding too: its CRC covers it.
+                let until = if range.end == stripe.len_bytes { cell_bytes } else { until };
+                (cell as usize, from..until.min(cell_bytes))
+            })
+            .collect()
+    }
+
+    /// Reads until what is wanted is there or can be decoded. `without` are cells that are not to
+    /// be used.
+    async fn gather_cells<'a>(
+        &self,
+        stripe: &'a StripeRef,
+        wanted: &BTreeMap<usize, Range<u64>>,
+        without: &BTreeSet<usize>,
+        terms: Terms,
+    ) -> Result<Reading<'a>, ClientError> {
+        let mut reading = Reading { stripe, have: BTreeMap::new(), faults: BTreeMap::new() };
+        let mut running: Gather<'_, Event> = Gather::new();
+        let mut asked: BTreeMap<usize, Range<u64>> = BTreeMap::new();
+        let ask = |cell: usize, columns: Range<u64>| async move {
+            let result = self.fetch(stripe, cell, columns.clone(), terms).await;
+            Event::Cell(cell, columns, result)
+        };
+        for (&cell, columns) in wanted.iter().filter(|(cell, _)| !without.contains(cell)) {
+            asked.insert(cell, columns.clone());
+            running.add(cell, ask(cell, columns.clone()));
+        }
+        let hedge = self.handle.sleep(self.config.hedge_after);
+        running.add(ALARM, async move {
+            hedge.await;
+            Event::Slow
+        });
+        let mut is_slow = false;
+        loop {
+            if reading.is_enough(wanted) {
+                break;
+            }
+            let others = wanted
+                .keys()
+                .any(|cell| reading.faults.contains_key(cell) || without.contains(cell) || is_slow);
+            if others {
+                // Columns that every helper must give.
+                let columns = reading.missing_columns(wanted);
+                let covers =
+                    |have: &Range<u64>| have.start <= columns.start && columns.end <= have.end;
+                let ready = reading.have.values().filter(|piece| covers(&piece.columns)).count();
+                // Those that are slow are not counted on.
+                let coming = asked
+                    .iter()
+                    .filter(|(cell, have)| {
+                        running.has(**cell)
+                            && covers(have)
+                            && !(is_slow && wanted.contains_key(cell))
+                    })
+                    .count();
+                let mut need = stripe.needed().saturating_sub(ready + coming);
+                for cell in self.helpers(stripe) {
+                    if need == 0 {
+                        break;
+                    }
+                    let is_used = asked.get(&cell).is_some_and(covers);
+                    if is_used || reading.faults.contains_key(&cell) || without.contains(&cell) {
+                        continue;
+                    }
+                    // Cells that are being read for other columns are read again, whole columns.
+                    asked.insert(cell, columns.clone());
+                    running.add(cell, ask(cell, columns.clone()));
+                    need -= 1;
+                }
+            }
+            match running.next().await {
+                Some((_, Event::Slow)) => {
+                    is_slow = true;
+                    self.count(|counters| counters.hedged += 1);
+                }
+                Some((_, Event::Cell(cell, columns, Ok(bytes)))) => {
+                    let better = reading.have.get(&cell).is_none_or(|piece| {
+                        piece.columns.end - piece.columns.start < columns.end - columns.start
+                    });
+                    if better {
+                        reading.have.insert(cell, Piece { columns, bytes });
+                    }
+                }
+                Some((_, Event::Cell(_, _, Err(Fault::Failed(Failure::Deleted))))) => {
+                    return Err(ClientError::Deleted);
+                }
+                Some((_, Event::Cell(cell, _, Err(fault)))) => {
+                    if fault.is_loss() && fault != Fault::Failed(Failure::NotFound) {
+                        self.count(|counters| counters.cells_bad += 1);
+                    }
+                    reading.faults.insert(cell, fault);
+                }
+                None => return Err(reading.why()),
+            }
+            if running.has(ALARM) && running.is_only(ALARM) && !reading.is_enough(wanted) {
+                // Nothing but the alarm is left: whatever can be asked has been.
+                let all_asked = self.helpers(stripe).all(|cell| {
+                    reading.faults.contains_key(&cell)
+                        || reading.have.contains_key(&cell)
+                        || without.contains(&cell)
+                });
+                if all_asked {
+                    return Err(reading.why());
+                }
+            }
+        }
+        if wanted.keys().any(|cell| !reading.have.contains_key(cell)) {
+            self.count(|counters| counters.read_degraded += 1);
+        }
+        Ok(reading)
+    }
+
+    /// Cells in the order in which they are asked to help: those whose disks speak first.
+    fn helpers(&self, stripe: &StripeRef) -> impl Iterator<Item = usize> + use<> {
+        let now = self.handle.now();
+        let silent = |cell: usize| {
+            let disk = self.member(stripe.group, stripe.position(cell));
+            disk.is_none_or(|disk| self.links.is_silent(disk, now))
+        };
+        let (late, early): (Vec<usize>, Vec<usize>) = (0..stripe.cells()).partition(|&c| silent(c));
+        early.into_iter().chain(late)
+    }
+
+    /// The stripe's CRC is not what its referrer says: one of the cells is another than it claims.
+    /// Each in turn is left out.
+    async fn read_around(
+        &self,
+        stripe: &StripeRef,
+        range: &Range<u64>,
+        terms: Terms,
+    ) -> Result<Vec<u8>, ClientError> {
+        for suspect in 0..stripe.cells() {
+            let without = BTreeSet::from([suspect]);
+            let wanted = match stripe.is_copies() {
+                true => BTreeMap::from([((suspect + 1) % stripe.cells(), range.clone())]),
+                false => self.wanted(stripe, range),
+            };
+            let Ok(reading) = self.gather_cells(stripe, &wanted, &without, terms).await else {
+                continue;
+            };
+            let bytes = reading.assemble(&wanted)?;
+            if Some(reading.crc_of_data(&wanted, &bytes)) == stripe.crc {
+                self.count(|counters| counters.cells_bad += 1);
+                self.mend_cell(stripe, suspect);
+                return Ok(bytes);
+            }
+        }
+        Err(ClientError::Corrupt { stripe: stripe.stripe })
+    }
+
+    fn note_faults(&self, reading: &Reading<'_>) {
+        if reading.faults.values().any(|fault| fault.is_loss()) {
+            self.mend(reading.stripe);
+        }
+    }
+}
+
+impl Reading<'_> {
+    fn is_enough(&self, wanted: &BTreeMap<usize, Range<u64>>) -> bool {
+        let has = |(cell, columns): (&usize, &Range<u64>)| {
+            self.have.get(cell).is_some_and(|piece| covers(&piece.columns, columns))
+        };
+        wanted.iter().all(has) || {
+            let columns = self.missing_columns(wanted);
+            self.have.values().filter(|piece| covers(&piece.columns, &columns)).count()
+                >= self.stripe.needed()
+        }
+    }
+
+    /// The columns of which something is wanted and not there.
+    fn missing_columns(&self, wanted: &BTreeMap<usize, Range<u64>>) -> Range<u64> {
+        let missing = wanted.iter().filter(|(cell, columns)| {
+            !self.have.get(cell).is_some_and(|piece| covers(&piece.columns, columns))
+        });
+        missing
+            .map(|(_, columns)| columns.clone())
+            .reduce(|a, b| a.start.min(b.start)..a.end.max(b.end))
+            .unwrap_or(0..0)
+    }
+
+    /// What is wanted, in order, without the padding.
+    fn assemble(&self, wanted: &BTreeMap<usize, Range<u64>>) -> Result<Vec<u8>, ClientError> {
+        let rebuilt = self.rebuild(wanted)?;
+        let stripe = self.stripe;
+        let mut out = Vec::new();
+        for (&cell, columns) in wanted {
+            // Padding is not the object's.
+            let base = if stripe.is_copies() { 0 } else { cell as u64 * stripe.cell_bytes };
+            let end = columns.end.min(stripe.len_bytes.saturating_sub(base)).max(columns.start);
+            match (rebuilt.get(&cell), self.have.get(&cell)) {
+                (Some((from, bytes)), _) => {
+                    out.extend_from_slice(
+                        &bytes[(columns.start - from) as usize..(end - from) as usize],
+                    );
+                }
+                (None, Some(piece)) => {
+                    let from = columns.start - piece.columns.start;
+                    copy(&piece.bytes, from..from + (end - columns.start), &mut out);
+                }
+                (None, None) => unreachable!("what is not there was rebuilt"),
+            }
+        }
+        Ok(out)
+    }
+
+    /// The wanted cells that are not there, from k that are.
+    fn rebuild(
+        &self,
+        wanted: &BTreeMap<usize, Range<u64>>,
+    ) -> Result<BTreeMap<usize, (u64, Vec<u8>)>, ClientError> {
+        let is_there = |cell: &usize| {
+            self.have.get(cell).is_some_and(|piece| covers(&piece.columns, &wanted[cell]))
+        };
+        let missing: Vec<usize> = wanted.keys().copied().filter(|cell| !is_there(cell)).collect();
+        if missing.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let columns = self.missing_columns(wanted);
+        let len = columns.end - columns.start;
+        let helpers = self.have.iter().filter(|(_, piece)| covers(&piece.columns, &columns));
+        let helpers: BTreeMap<usize, Vec<u8>> = helpers
+            .take(self.stripe.needed())
+            .map(|(&cell, piece)| {
+                let from = columns.start - piece.columns.start;
+                let mut bytes = Vec::with_capacity(len as usize);
+                copy(&piece.bytes, from..from + len, &mut bytes);
+                (cell, bytes)
+            })
+            .collect();
+        if self.stripe.is_copies() {
+            let copy = helpers.into_values().next().expect("one copy is enough");
+            return Ok(missing
+                .into_iter()
+                .map(|cell| (cell, (columns.start, copy.clone())))
+                .collect());
+        }
+        let survivors: Vec<Option<&[u8]>> =
+            (0..self.stripe.cells()).map(|cell| helpers.get(&cell).map(Vec::as_slice)).collect();
+        let mut out: Vec<Vec<u8>> = vec![vec![0; len as usize]; missing.len()];
+        let mut lost: Vec<Lost<'_>> =
+            missing.iter().zip(&mut out).map(|(&cell, bytes)| Lost { cell, bytes }).collect();
+        Codec::new(self.stripe.descriptor(len))
+            .reconstruct(&survivors, &mut lost)
+            .map_err(|_| self.why())?;
+        Ok(missing
+            .into_iter()
+            .zip(out)
+            .map(|(cell, bytes)| (cell, (columns.start, bytes)))
+            .collect())
+    }
+
+    /// CRC of the data cells with their padding, given the bytes of the whole stripe.
+    fn crc_of_data(&self, wanted: &BTreeMap<usize, Range<u64>>, bytes: &[u8]) -> u32 {
+        if self.stripe.is_copies() {
+            return crc32c(bytes);
+        }
+        debug_assert!(wanted.len() <= self.stripe.needed());
+        let padding = self.stripe.cell_bytes * self.stripe.needed() as u64 - bytes.len() as u64;
+        let zeros = crc32c(&vec![0; padding as usize]);
+        crc32c_combine(crc32c(bytes), zeros, padding)
+    }
+
+    /// Why it can't be read.
+    fn why(&self) -> ClientError {
+        let (cells, needed) = (self.stripe.cells(), self.stripe.needed());
+        let count = |is: fn(&Fault) -> bool| self.faults.values().filter(|f| is(f)).count();
+        let absent = count(|fault| *fault == Fault::Failed(Failure::NotFound));
+        let lost = count(|fault| fault.is_loss());
+        if absent > cells - needed && self.have.is_empty() {
+            return ClientError::NotFound;
+        }
+        if lost > cells - needed {
+            return ClientError::Lost { stripe: self.stripe.stripe, lost, cells, needed };
+        }
+        let busy = self.faults.values().filter_map(|fault| match fault {
+            Fault::Failed(Failure::Busy { expected }) => Some(*expected),
+            _ => None,
+        });
+        match busy.min() {
+            Some(expected) => ClientError::Busy { expected },
+            None => ClientError::Unavailable { reached: self.have.len(), needed },
+        }
+    }
+}
+
+fn covers(have: &Range<u64>, want: &Range<u64>) -> bool {
+    have.start <= want.start && want.end <= have.end
+}
+
+/// Copies a range of a body.
+fn copy(body: &Body, range: Range<u64>, out: &mut Vec<u8>) {
+    let mut at = 0;
+    for piece in body.pieces() {
+        let end = at + piece.len() as u64;
+        let from = range.start.clamp(at, end) - at;
+        let until = range.end.clamp(at, end) - at;
+        out.extend_from_slice(&piece[from as usize..until as usize]);
+        at = end;
+    }
+}

@@ -1,0 +1,308 @@
+//! Cells that are missing or damaged are made again from the others.
+//!
+//! ```text
+//! ask every member ─┬─ one says "deleted" ─> the delete is finished everywhere
+//!                   ├─ too few answer ─────> later
+//!                   ├─ all well ───────────> notes are dropped
+//!                   └─ some bad ─> read k ─> rebuild ─> put ─> notes are dropped
+//! ```
+//!
+//! What must always hold: nothing is put back before so many members have said that it is not
+//! deleted that no acknowledged delete can have been missed; what is put has the CRC that the
+//! stripe's referrer knows, where one is at hand.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use isotherm_placement::{DiskNo, GroupId};
+use isotherm_seam::Key;
+use isotherm_transport::Body;
+use isotherm_wire::{Ask, Class as Work, Failure, ShardInfo};
+
+use crate::ask::{Fault, Terms};
+use crate::client::{Client, Inner};
+use crate::gather::Gather;
+use crate::layout::{NOTE, StripeRef};
+use crate::list::ListedObject;
+use crate::note;
+use crate::put::code;
+
+/// What became of a stripe.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Healed {
+    /// Nothing was wrong with it.
+    Well,
+    /// So many cells were put again; it is whole.
+    Mended {
+        /// Cells.
+        cells: usize,
+    },
+    /// It was deleted; the tombstones that were missing are there now.
+    Deleted,
+    /// Fewer cells than are needed were ever put or are left: the remains of a put that was cut
+    /// off, or a loss.
+    Remains {
+        /// Cells that are there.
+        cells: usize,
+    },
+    /// Too few members answer. Later.
+    Later,
+}
+
+/// What repair did.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct RepairReport {
+    /// Stripes and sets of copies that were looked at.
+    pub stripes: u64,
+    /// Of these, with nothing wrong.
+    pub well: u64,
+    /// Made whole.
+    pub mended: u64,
+    /// Cells that were put again.
+    pub cells_mended: u64,
+    /// Deletes that were finished.
+    pub deleted: u64,
+    /// Not enough is left, or was ever there, to read them.
+    pub remains: u64,
+    /// Left for later, because disks don't answer.
+    pub later: u64,
+}
+
+impl RepairReport {
+    /// Adds what became of a stripe.
+    pub fn add(&mut self, healed: Healed) {
+        self.stripes += 1;
+        match healed {
+            Healed::Well => self.well += 1,
+            Healed::Mended { cells } => {
+                self.mended += 1;
+                self.cells_mended += cells as u64;
+            }
+            Healed::Deleted => self.deleted += 1,
+            Healed::Remains { .. } => self.remains += 1,
+            Healed::Later => self.later += 1,
+        }
+    }
+}
+
+impl Client {
+    /// Repairs all that one group holds of one object, as a listing shows it. `deep` reads every
+    /// cell whole instead of asking for it.
+    pub async fn repair(&self, listed: &ListedObject, deep: bool) -> RepairReport {
+        let inner = &self.inner;
+        let mut report = RepairReport::default();
+        let mut stripes: BTreeMap<u32, Vec<(DiskNo, Key)>> = BTreeMap::new();
+        for (disk, entry) in &listed.entries {
+            stripes.entry(entry.key.stripe).or_default().push((*disk, entry.key));
+        }
+        for (number, entries) in stripes {
+            let healed =
+                inner.repair_listed(listed.group, listed.object, number, &entries, deep).await;
+            report.add(healed);
+        }
+        report
+    }
+}
+
+impl Inner {
+    /// Repairs a stripe of which only a listing is known: what it is like is asked of its cells,
+    /// or of a note.
+    async fn repair_listed(
+        &self,
+        group: GroupId,
+        object: u128,
+        number: u32,
+        entries: &[(DiskNo, Key)],
+        deep: bool,
+    ) -> Healed {
+        let terms = self.terms(Work::Repair);
+        let group_scheme = self.map.borrow().scheme;
+        for &(disk, key) in entries.iter().filter(|(_, key)| key.position & NOTE != 0) {
+            let get = Ask::Get { key, range: None };
+            if let Ok((_, body)) = self.ask(disk, get, Body::Empty, 0, terms).await
+                && let Some(stripe) = note::decode(key, &body.to_vec(), group_scheme)
+            {
+                return self.repair_stripe(&stripe, deep, terms).await;
+            }
+        }
+        let mut shard = None;
+        let mut any_deleted = false;
+        for &(disk, key) in entries.iter().filter(|(_, key)| key.position & NOTE == 0) {
+            match self.ask(disk, Ask::Stat { key }, Body::Empty, 0, terms).await {
+                Ok((given, _)) => {
+                    shard = Some(given.shard);
+                    break;
+                }
+                Err(Fault::Failed(Failure::Deleted)) => any_deleted = true,
+                Err(_) => {}
+            }
+        }
+        let stripe = match shard {
+            Some(ShardInfo { codec, len_bytes, .. }) => {
+                let cell = u64::from(len_bytes);
+                let len = cell * group_scheme.data_cells() as u64;
+                if codec == isotherm_erasure::CodecId::Replication as u8 {
+                    StripeRef::copies(group, object, number, cell, group_scheme, None)
+                } else {
+                    StripeRef {
+                        cell_bytes: cell,
+                        ..StripeRef::coded(group, object, number, len, group_scheme, None)
+                    }
+                }
+            }
+            // Nothing but tombstones: finish the delete at every position of the group.
+            None if any_deleted => StripeRef::coded(group, object, number, 64, group_scheme, None),
+            None => return Healed::Later,
+        };
+        self.repair_stripe(&stripe, deep, terms).await
+    }
+
+    /// Repairs a stripe, or copies.
+    pub(crate) async fn repair_stripe(
+        &self,
+        stripe: &StripeRef,
+        deep: bool,
+        terms: Terms,
+    ) -> Healed {
+        let mut asks = Gather::new();
+        for cell in 0..stripe.cells() {
+            let key = stripe.key(cell);
+            let Some(disk) = self.member(stripe.group, key.position) else { continue };
+            let ask = if deep { Ask::Verify { key } } else { Ask::Stat { key } };
+            asks.add(cell, self.ask(disk, ask, Body::Empty, 0, terms));
+        }
+        let (mut good, mut bad, mut deleted) = (Vec::new(), Vec::new(), false);
+        let mut is_absent = 0;
+        while let Some((cell, result)) = asks.next().await {
+            match result {
+                Ok((given, _)) if is_cell(stripe, cell, &given.shard) => good.push(cell),
+                Ok(_) => bad.push(cell),
+                Err(Fault::Failed(Failure::Deleted)) => deleted = true,
+                Err(fault) if fault.is_loss() => {
+                    is_absent += usize::from(fault == Fault::Failed(Failure::NotFound));
+                    bad.push(cell);
+                }
+                Err(_) => {}
+            }
+        }
+        if deleted {
+            return match self.delete_stripe(stripe, terms).await {
+                Ok(()) => Healed::Deleted,
+                Err(_) => Healed::Later,
+            };
+        }
+        // An acknowledged delete has more tombstones than are hidden by those who did not answer.
+        let answered = good.len() + bad.len();
+        if answered < stripe.needed() {
+            return Healed::Later;
+        }
+        if good.len() < stripe.needed() {
+            let may_come = stripe.cells() - answered;
+            return match good.len() + may_come < stripe.needed() || is_absent > 0 {
+                true => Healed::Remains { cells: good.len() },
+                false => Healed::Later,
+            };
+        }
+        if bad.is_empty() {
+            if answered == stripe.cells() {
+                self.drop_notes(stripe, terms).await;
+                return Healed::Well;
+            }
+            return Healed::Later;
+        }
+        self.rebuild_cells(stripe, &bad, answered == stripe.cells(), terms).await
+    }
+
+    async fn rebuild_cells(
+        &self,
+        stripe: &StripeRef,
+        bad: &[usize],
+        all_answered: bool,
+        terms: Terms,
+    ) -> Healed {
+        let range = 0..stripe.len_bytes;
+        let Ok(bytes) = Box::pin(self.read_stripe(stripe, range, terms)).await else {
+            return Healed::Later;
+        };
+        let coded = code(stripe, Bytes::from(bytes));
+        if stripe.crc.is_some_and(|crc| crc != coded.crc) {
+            return Healed::Later;
+        }
+        let prefix = coded.prefix(stripe);
+        let mut puts = Gather::new();
+        for &cell in bad {
+            let payload = coded.cells[cell].clone();
+            puts.add(cell, self.store(stripe, cell, payload, coded.crcs[cell], &prefix, terms));
+        }
+        let mut mended = 0;
+        while let Some((_, result)) = puts.next().await {
+            mended += usize::from(result.is_ok());
+        }
+        drop(puts);
+        self.count(|counters| counters.cells_mended += mended as u64);
+        if mended < bad.len() {
+            return Healed::Later;
+        }
+        if all_answered {
+            self.drop_notes(stripe, terms).await;
+        }
+        Healed::Mended { cells: mended }
+    }
+
+    /// Every cell is there: the notes have served.
+    async fn drop_notes(&self, stripe: &StripeRef, terms: Terms) {
+        let first = Key {
+            group: stripe.group.0,
+            object: stripe.object,
+            stripe: stripe.stripe,
+            position: NOTE,
+        };
+        let last = Key { position: u16::MAX, ..first };
+        let Ok(page) = self.list_range(first, last, usize::MAX).await else { return };
+        let notes = page.objects.iter().flat_map(|object| &object.entries);
+        for (disk, entry) in notes.filter(|(_, entry)| !entry.is_tombstone) {
+            let ask = Ask::Delete { key: entry.key, epoch: 0, hold: false };
+            let _ = self.ask(*disk, ask, Body::Empty, 0, terms).await;
+        }
+    }
+
+    /// Repairs in the background a stripe in which a read has found something wrong.
+    pub(crate) fn mend(&self, stripe: &StripeRef) {
+        self.mend_with(stripe, None);
+    }
+
+    /// As [`Inner::mend`], for a cell that is whole for itself and yet not the stripe's: it is
+    /// taken away first.
+    pub(crate) fn mend_cell(&self, stripe: &StripeRef, cell: usize) {
+        self.mend_with(stripe, Some(cell));
+    }
+
+    fn mend_with(&self, stripe: &StripeRef, wrong: Option<usize>) {
+        let name = (stripe.group.0, stripe.object, stripe.stripe);
+        if !self.config.repairs_on_read || !self.mending.borrow_mut().insert(name) {
+            return;
+        }
+        let (stripe, terms) = (*stripe, self.terms(Work::Repair));
+        let begun = self.in_background("mend", move |inner| async move {
+            match wrong {
+                Some(cell) => {
+                    inner.rebuild_cells(&stripe, &[cell], false, terms).await;
+                }
+                None => {
+                    inner.repair_stripe(&stripe, false, terms).await;
+                }
+            }
+            inner.mending.borrow_mut().remove(&name);
+        });
+        if !begun {
+            self.mending.borrow_mut().remove(&name);
+        }
+    }
+}
+
+/// Whether a record is the cell that it should be.
+fn is_cell(stripe: &StripeRef, cell: usize, shard: &ShardInfo) -> bool {
+    shard.key == stripe.key(cell)
+        && shard.codec == stripe.codec_id()
+        && u64::from(shard.len_bytes) == stripe.cell_bytes
+}
