@@ -116,7 +116,7 @@ impl Core {
             counters.checkpoint_bytes += len as u64;
         });
         if !clean {
-            self.empty_dead().await;
+            self.empty_dead(number).await;
         }
         Ok(())
     }
@@ -185,12 +185,9 @@ impl Core {
         Ok(())
     }
 
-    /// Empties the extents that an earlier checkpoint than the last gave up.
-    async fn empty_dead(self: &Rc<Core>) {
-        let dead = {
-            let state = self.state.borrow();
-            state.extents.to_empty(state.checkpoint.durable)
-        };
+    /// Empties the extents that an earlier checkpoint than this one gave up.
+    pub(crate) async fn empty_dead(self: &Rc<Core>, number: u64) {
+        let dead = self.state.borrow().extents.to_empty(number);
         if dead.is_empty() {
             return;
         }
@@ -280,6 +277,7 @@ impl State {
         let number = self.checkpoint.last + 1;
         self.checkpoint.last = number;
         let idle: Vec<ExtentId> = self.extents.ids().filter(|id| self.is_idle(*id)).collect();
+        self.extents.kill_again(self.checkpoint.durable, number);
         for id in idle {
             self.extents.kill(id, number);
         }

@@ -5,6 +5,12 @@
 //! - Of the empty extents, [`Reserve`] stay back: puts stop first, then tombstones, then the
 //!   cleaner; index runs, without which nothing is freed, can take the last. Checked each time
 //!   that one is taken.
+//! - Whatever happens to the power, the recovery that follows finds an extent for the run of its
+//!   first checkpoint: an index run takes the last empty one only while another is dead, which
+//!   recovery empties before it needs any. Whatever was opened behind the last checkpoint and
+//!   holds only chunks of the index is empty for recovery, and all others leave
+//!   `Reserve::index` of them. Recovery itself takes the last: nothing is appended then, so that
+//!   the recovery behind it has nothing to write.
 //! - An extent is emptied only by way of a checkpoint: dead in one, free in the next; and it is
 //!   opened only when two checkpoints have named it. So either of the last two is enough.
 
@@ -22,7 +28,7 @@ const UNITS_PER_BLOCK: u32 = BLOCK_BYTES as u32 / LIVE_UNIT;
 pub struct Reserve {
     /// For what the cleaner moves.
     pub moves: u32,
-    /// On top, for index runs.
+    /// On top, for index runs, and the last of them for a recovery; at least one.
     pub index: u32,
     /// On top, for tombstones.
     pub tombs: u32,
@@ -105,6 +111,8 @@ pub(crate) struct Extents {
     just_sealed: Vec<ExtentId>,
     /// Empty extents: free and next.
     empty: u32,
+    /// The last empty one is kept for a recovery.
+    keeps_last: bool,
     live_units: u64,
 }
 
@@ -122,8 +130,10 @@ impl Extents {
             reserve,
             just_sealed: Vec::new(),
             empty: 0,
+            keeps_last: false,
             live_units: 0,
         };
+        assert!(reserve.index > 0, "a recovery needs an extent");
         for row in rows {
             assert!(row.state != State::Next, "recovery decides on what was named");
             extents.table.push(Extent { row: *row, live: 0, pins: 0, died_at: 0 });
@@ -262,7 +272,7 @@ impl Extents {
             Taker::Tomb => (moves + index, 2),
             // What it has moved is freed by checkpoints: they must find room for their runs.
             Taker::Cleaner => (index, 1),
-            Taker::Index => (0, 0),
+            Taker::Index => (u32::from(self.keeps_last && !self.has_dead()), 0),
         };
         if self.empty <= back && !ignore_reserve {
             return Err(NoExtent::Full);
@@ -272,6 +282,15 @@ impl Extents {
             return Err(NoExtent::NotNamed);
         }
         Ok(())
+    }
+
+    /// Recovery has what it needs; from now on the next one's is left alone.
+    pub(crate) fn keep_for_recovery(&mut self) {
+        self.keeps_last = true;
+    }
+
+    fn has_dead(&self) -> bool {
+        self.table.iter().any(|extent| extent.row.state == State::Dead)
     }
 
     /// Opens the next named extent.
@@ -370,7 +389,16 @@ impl Extents {
         extent.died_at = number;
     }
 
-    /// Dead extents that may be emptied: a checkpoint after the one that killed them is durable
+    /// The checkpoint that should have told of their death never became durable: this one tells.
+    pub(crate) fn kill_again(&mut self, durable_checkpoint: u64, number: u64) {
+        for extent in &mut self.table {
+            if extent.row.state == State::Dead && extent.died_at > durable_checkpoint {
+                extent.died_at = number;
+            }
+        }
+    }
+
+    /// Dead extents that may be emptied when a checkpoint is durable: an earlier one killed them,
     /// and nobody reads them.
     pub(crate) fn to_empty(&self, durable_checkpoint: u64) -> Vec<ExtentId> {
         self.ids()
@@ -432,5 +460,61 @@ impl Extents {
         }
         debug_assert_eq!(counts.free, self.empty);
         counts
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Empty extents, none of them named.
+    fn empty(count: u32) -> Extents {
+        let row = ExtentRow {
+            incarnation: 0,
+            written: 0,
+            state: State::Free,
+            stream: Stream::Fresh,
+            suspect: false,
+            newest_s: 0,
+            verified_s: 0,
+        };
+        Extents::new(&vec![row; count as usize], 1, Reserve::default())
+    }
+
+    fn take(extents: &mut Extents) -> Result<ExtentId, NoExtent> {
+        extents.take(Taker::Index, Stream::Index, false)
+    }
+
+    #[test]
+    fn a_run_leaves_the_last_extent_to_recovery_unless_another_is_dead() {
+        let mut extents = empty(3);
+        extents.keep_for_recovery();
+        let first = take(&mut extents).expect("two are left");
+        take(&mut extents).expect("one is left");
+        assert_eq!(take(&mut extents), Err(NoExtent::Full));
+        extents.seal(first, 16);
+        extents.kill(first, 7);
+        take(&mut extents).expect("recovery empties the first");
+        assert_eq!(take(&mut extents), Err(NoExtent::Full));
+    }
+
+    #[test]
+    fn recovery_takes_the_last_extent() {
+        let mut extents = empty(1);
+        take(&mut extents).expect("nobody else needs it");
+        assert_eq!(take(&mut extents), Err(NoExtent::Full));
+    }
+
+    #[test]
+    fn what_died_by_a_checkpoint_that_never_was_dies_by_the_next() {
+        let mut extents = empty(1);
+        let extent = take(&mut extents).expect("it is free");
+        extents.seal(extent, 16);
+        extents.kill(extent, 8);
+        // Checkpoint 8 failed, 9 is the first that says so.
+        extents.kill_again(7, 9);
+        assert_eq!(extents.to_empty(9), []);
+        extents.kill_again(9, 10);
+        assert_eq!(extents.to_empty(10), [extent]);
     }
 }

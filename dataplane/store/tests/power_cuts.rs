@@ -151,7 +151,7 @@ fn walk(
         // The power fails again while the store recovers, at every completion.
         for after in 0.. {
             let mut rig = start::rig_over(disk, image.clone(), model);
-            if !start::begin_opening(&mut rig, options, after)? {
+            if !start::begin_opening(&mut rig, options, false, after)? {
                 start::give_up(rig)?;
                 break;
             }

@@ -22,6 +22,20 @@ fn small_disk(seed: u64) -> SimDiskConfig {
     config
 }
 
+/// The same with a zone for each extent.
+fn zoned(mut config: SimDiskConfig) -> SimDiskConfig {
+    let zone_blocks = u64::from(EXTENT_BLOCKS);
+    config.geometry.discard = false;
+    config.geometry.zones = Some(ZoneGeometry {
+        zone_blocks,
+        capacity_blocks: zone_blocks,
+        zones: 16,
+        conventional: 0,
+        open_max: 0,
+    });
+    config
+}
+
 fn options() -> Options {
     Options { entries_max: 4_096, changes_max: 16, batch_bytes: 160 << 10, ..Options::default() }
 }
@@ -382,5 +396,51 @@ fn what_could_not_be_emptied_keeps_its_tombstones() {
         drop(store);
         rig.crash(CrashStyle::All);
         rig.end().expect("all buffers are back");
+    }
+}
+
+/// A disk that is filled as far as it goes, and on which something died.
+fn filled(config: SimDiskConfig) -> Rig {
+    let mut rig = formatted(config);
+    let store = open(&mut rig);
+    let mut number = 0;
+    while rig.run(put(store.clone(), number % 44, 9_000)).expect("it ends").is_ok() {
+        number += 1;
+        assert!(number < 250, "it is never full");
+    }
+    let longest = 3 * EXTENT_BLOCKS as usize;
+    for number in (0..44).step_by(longest / 12) {
+        // One that finds no room any more is none the worse for this story.
+        let _ = rig.run(store.delete(Delete::new(key(number)))).expect("it ends");
+    }
+    drop(store);
+    rig.crash(CrashStyle::None);
+    rig
+}
+
+/// Each recovery that a power cut ended had taken an extent for the run of its first checkpoint, and
+/// in a zone that is written to something else can't be begun. On a full disk there were soon no
+/// more, and the disk did not open: what was dead already could be emptied only behind a
+/// checkpoint, which had no room for its run.
+#[test]
+fn a_full_disk_opens_however_often_recovery_was_cut() {
+    for (is_zoned, is_full_scan) in [(true, false), (false, false), (true, true), (false, true)] {
+        for seed in 0..12 {
+            let mut config = small_disk(seed);
+            if is_zoned {
+                config = zoned(config);
+            }
+            let mut rig = filled(config);
+            // A full scan reads much before it writes.
+            for after in 0..if is_full_scan { 240 } else { 60 } {
+                let style = CrashStyle::ALL[after as usize % CrashStyle::ALL.len()];
+                start::begin_opening(&mut rig, &options(), is_full_scan, after).expect("it ends");
+                rig.crash(style);
+            }
+            let opened = start::opened(&mut rig, &options(), is_full_scan).expect("it ends");
+            let store = opened.unwrap_or_else(|e| panic!("zoned: {is_zoned}, seed {seed}: {e}"));
+            rig.run(store.close()).expect("it ends").expect("it closes");
+            rig.end().expect("all buffers are back");
+        }
     }
 }

@@ -136,11 +136,8 @@ impl ScannedDisk {
                 ExtentState::Free if self.medium.cut.zoned && !clean => {
                     let written = written_blocks(&self.world, &self.medium, id).await?;
                     if written > 0 {
-                        (row.state, row.stream) = (ExtentState::Sealed, Stream::Index);
+                        (row.state, row.stream) = (ExtentState::Dead, Stream::Index);
                         row.written = written;
-                        if written < self.medium.cut.extent_blocks {
-                            to_finish.push(id);
-                        }
                     }
                 }
                 _ => {}
@@ -178,9 +175,6 @@ impl ScannedDisk {
         if self.medium.cut.zoned {
             limit = limit.min(written_blocks(&self.world, &self.medium, id).await?);
             is_touched = limit > 0;
-            if is_touched && limit < self.medium.cut.extent_blocks {
-                to_finish.push(id);
-            }
         }
         let is_next = row.state == ExtentState::Next;
         let from = if is_next { 0 } else { row.written.min(limit) };
@@ -197,7 +191,13 @@ impl ScannedDisk {
             row.state = ExtentState::Free;
             return Ok(walked);
         }
-        row.state = ExtentState::Sealed;
+        // The checkpoint calls it empty, and nothing that counts came behind: at most chunks of a
+        // run that no checkpoint names.
+        let is_dead = is_next && walked.holds_nothing();
+        row.state = if is_dead { ExtentState::Dead } else { ExtentState::Sealed };
+        if !is_dead && is_touched && limit < self.medium.cut.extent_blocks {
+            to_finish.push(id);
+        }
         row.written = row.written.max(walked.end);
         row.newest_s = row.newest_s.max(walked.newest_s);
         row.suspect |= walked.unreadable > 0 && !walked.holes.is_empty();

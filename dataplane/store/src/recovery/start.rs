@@ -97,13 +97,14 @@ impl RecoveredDisk {
         }
         extents.retry_offline();
         let gap = !report.clean;
+        let claims = gap && !report.full_scan;
         let longest = PutBuf::buffer_bytes(checkpoint.payload_max as usize);
         let mut place = (self.turn, self.ends, checkpoint.number);
         let mut last = scanned.number_max.max(checkpoint.number);
         if gap {
             last += CHECKPOINT_GAP;
             extents.skip_incarnations(INCARNATION_GAP);
-            if !report.full_scan {
+            if claims {
                 let claim = claim(&checkpoint, last + 1);
                 place = write_claim(&scanned.world, &medium, &claim, longest, place).await?;
             }
@@ -183,10 +184,24 @@ impl RecoveredDisk {
         });
         core.spawn("store.append", Rc::clone(&core).append_task());
         core.spawn("store.flush", Rc::clone(&core).flush_task());
-        // Two, until the extents that may be opened are named in the last two.
-        for _ in 0..2 {
-            core.checkpoint(false).await.map_err(OpenError::Start)?;
+        if claims {
+            // Dead in the checkpoint before and in the claim. The next one may need an extent, and
+            // on a full disk there may be no other: what dies by it is emptied behind it.
+            let durable = core.state.borrow().checkpoint.durable;
+            core.empty_dead(durable).await;
         }
+        let mut first = core.checkpoint(false).await;
+        if report.full_scan && first == Err(PutError::Full) {
+            // What this checkpoint was to give up. Who goes by no checkpoint finds the same without
+            // it, and nobody else can be sure to find the disk as his checkpoint says: he is told
+            // to scan it again.
+            core.empty_dead(u64::MAX).await;
+            first = core.checkpoint(false).await;
+        }
+        first.map_err(OpenError::Start)?;
+        // One more, so that the extents that may be opened are named in the last two.
+        core.checkpoint(false).await.map_err(OpenError::Start)?;
+        core.state.borrow_mut().extents.keep_for_recovery();
         core.spawn("store.keeper", Rc::clone(&core).keeper_task());
         core.spawn("store.cleaner", Rc::clone(&core).cleaner_task());
         Ok((Store { core }, report))

@@ -71,6 +71,14 @@ impl Walked {
     pub(crate) fn is_empty(&self) -> bool {
         self.end == 0
     }
+
+    /// Nothing is there that counts, and nothing that could not be read.
+    pub(crate) fn holds_nothing(&self) -> bool {
+        self.records.is_empty()
+            && self.holes.is_empty()
+            && self.broken.is_empty()
+            && self.unreadable == 0
+    }
 }
 
 /// How often a walk asks for a buffer, 200 µs apart: for a second.

@@ -51,9 +51,14 @@ pub fn opened(
 }
 
 /// Begins to open the store and stops after so many completions; `false` if it was open before.
-pub fn begin_opening(rig: &mut Rig, options: &Options, after: u32) -> Result<bool, String> {
+pub fn begin_opening(
+    rig: &mut Rig,
+    options: &Options,
+    full_scan: bool,
+    after: u32,
+) -> Result<bool, String> {
     let (world, disk) = (rig.world(), rig.disk().clone());
-    let mut task = rig.spawn(open(world, disk, options.clone(), false));
+    let mut task = rig.spawn(open(world, disk, options.clone(), full_scan));
     let mut done = None;
     match rig.drive(Some(after), || {
         done = task.try_take();
