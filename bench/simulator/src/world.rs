@@ -1,0 +1,357 @@
+//! Machines in one thread on one clock.
+//!
+//! What must always hold: which machine is turned next is drawn from the seed; the clock moves
+//! only when no machine has anything to do, and then to the earliest time that anybody waits for.
+//! A machine that lost its power keeps nothing but its disks.
+//!
+//! ```text
+//! while a machine is ready: turn one of them, by chance
+//! then: clock := earliest of timers, disks, network;  the network delivers;  again
+//! ```
+
+use isotherm_reactor::{Handle, Order, Reactor, ReactorConfig};
+use isotherm_seam::{Clock, Domain, Draws, Due, Mono, Nanos};
+use isotherm_sim::{CrashStyle, DiskControl, HostId, SimClock, SimNetwork, SimPark};
+
+use crate::MessageNetwork;
+
+const TURN: Domain = Domain::new("simulator.turn");
+
+/// Turns without any progress of the clock before it counts as going round in circles.
+const TURNS_MAX: u64 = 5_000_000;
+
+/// Which machine of a world; the same number as its host on the network.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct MachineId(pub u32);
+
+impl MachineId {
+    /// Its name on the network.
+    #[must_use]
+    pub fn host(self) -> HostId {
+        HostId(self.0)
+    }
+}
+
+struct Machine {
+    tasks_max: u32,
+    core: Option<Reactor<SimPark, SimClock>>,
+    /// When a turn can next be of use.
+    due: Option<Mono>,
+    is_ready: bool,
+    paused_until: Option<Mono>,
+    starts: u64,
+    disks: Vec<DiskControl>,
+    /// Of the cores that are gone.
+    events: u64,
+}
+
+/// Machines, their disks and what lies between them.
+pub struct World {
+    seed: u64,
+    clock: SimClock,
+    messages: MessageNetwork,
+    datagrams: Option<SimNetwork>,
+    machines: Vec<Machine>,
+    ready: Vec<u32>,
+    draws: Draws,
+    touched: Vec<HostId>,
+    delivered: u64,
+    turns_here: u64,
+}
+
+impl World {
+    /// A world without machines, over this network.
+    #[must_use]
+    pub fn new(seed: u64, clock: SimClock, messages: MessageNetwork) -> World {
+        World {
+            seed,
+            clock,
+            messages,
+            datagrams: None,
+            machines: Vec::new(),
+            ready: Vec::new(),
+            draws: Draws::new(seed, TURN, 0),
+            touched: Vec::new(),
+            delivered: 0,
+            turns_here: 0,
+        }
+    }
+
+    /// Also carries datagrams. Their sockets are sources of the cores that hold them.
+    pub fn set_datagrams(&mut self, network: SimNetwork) {
+        self.datagrams = Some(network);
+    }
+
+    /// The clock of all machines.
+    #[must_use]
+    pub fn clock(&self) -> &SimClock {
+        &self.clock
+    }
+
+    /// What lies between them.
+    #[must_use]
+    pub fn messages(&self) -> &MessageNetwork {
+        &self.messages
+    }
+
+    /// The time.
+    #[must_use]
+    pub fn now(&self) -> Mono {
+        self.clock.mono()
+    }
+
+    /// Another machine, not started yet.
+    pub fn add(&mut self, tasks_max: u32) -> MachineId {
+        let id = MachineId(self.machines.len() as u32);
+        self.machines.push(Machine {
+            tasks_max,
+            core: None,
+            due: None,
+            is_ready: false,
+            paused_until: None,
+            starts: 0,
+            disks: Vec::new(),
+            events: 0,
+        });
+        id
+    }
+
+    /// A disk of a machine: a power cut of one is one of the other. It is for the machine's
+    /// program to open it.
+    pub fn add_disk(&mut self, id: MachineId, disk: DiskControl) {
+        self.machine(id).disks.push(disk);
+    }
+
+    /// Puts another disk in the place of one.
+    pub fn set_disk(&mut self, id: MachineId, index: usize, disk: DiskControl) {
+        self.machine(id).disks[index] = disk;
+    }
+
+    /// The disks of a machine.
+    #[must_use]
+    pub fn disks(&self, id: MachineId) -> &[DiskControl] {
+        &self.machines[id.0 as usize].disks
+    }
+
+    /// Powers a machine up: a core without tasks.
+    ///
+    /// Panics if it runs.
+    pub fn start(&mut self, id: MachineId) -> Handle {
+        let seed = self.seed;
+        let clock = self.clock.clone();
+        let machine = self.machine(id);
+        assert!(machine.core.is_none(), "it runs");
+        machine.starts += 1;
+        let order = Order::Seeded(seed ^ u64::from(id.0) << 32 ^ machine.starts << 48);
+        let config =
+            ReactorConfig { order, tasks_max: machine.tasks_max, ..ReactorConfig::default() };
+        let core = Reactor::new(SimPark::new(clock.clone()), clock, config);
+        let handle = core.handle().clone();
+        machine.core = Some(core);
+        machine.paused_until = None;
+        self.wake(id);
+        handle
+    }
+
+    /// The core of a machine, if it runs.
+    #[must_use]
+    pub fn handle(&self, id: MachineId) -> Option<&Handle> {
+        self.machines[id.0 as usize].core.as_ref().map(Reactor::handle)
+    }
+
+    /// Whether it runs.
+    #[must_use]
+    pub fn is_up(&self, id: MachineId) -> bool {
+        self.machines[id.0 as usize].core.is_some()
+    }
+
+    /// Something was done to a machine from outside: it is turned.
+    pub fn wake(&mut self, id: MachineId) {
+        let machine = &mut self.machines[id.0 as usize];
+        if machine.core.is_some() && machine.paused_until.is_none() && !machine.is_ready {
+            machine.is_ready = true;
+            self.ready.push(id.0);
+        }
+    }
+
+    /// Cuts the power of a machine and of its disks, each of which ends in this style.
+    pub fn crash(&mut self, id: MachineId, mut style: impl FnMut(usize) -> CrashStyle) {
+        if !self.is_up(id) {
+            return;
+        }
+        // First the disks and the network: what is dropped with the tasks says nothing any more.
+        for (index, disk) in self.machines[id.0 as usize].disks.iter().enumerate() {
+            disk.crash(style(index));
+        }
+        self.leave(id);
+    }
+
+    /// Ends a machine's program, as when it is killed: its disks keep what they were given.
+    pub fn kill(&mut self, id: MachineId) {
+        if self.is_up(id) {
+            self.leave(id);
+        }
+    }
+
+    fn leave(&mut self, id: MachineId) {
+        self.messages.down(id.host());
+        if let Some(datagrams) = &self.datagrams {
+            datagrams.down(id.host());
+            datagrams.up(id.host());
+        }
+        let machine = self.machine(id);
+        let core = machine.core.take();
+        let counters = core.as_ref().map(Reactor::counters).unwrap_or_default();
+        machine.events += counters.completions + counters.timers;
+        machine.due = None;
+        machine.paused_until = None;
+        if std::mem::take(&mut machine.is_ready) {
+            self.ready.retain(|&other| other != id.0);
+        }
+        drop(core);
+    }
+
+    /// A machine stands still until then.
+    pub fn pause(&mut self, id: MachineId, until: Mono) {
+        if !self.is_up(id) {
+            return;
+        }
+        let machine = self.machine(id);
+        machine.paused_until = Some(until);
+        if std::mem::take(&mut machine.is_ready) {
+            self.ready.retain(|&other| other != id.0);
+        }
+        self.messages.pause(id.host(), true);
+    }
+
+    /// Lets everything happen up to a time, and turns the clock there. Stops early when `is_done`
+    /// says so, which is asked whenever the clock moves; true if it did.
+    ///
+    /// Panics when machines keep each other busy without letting time pass.
+    pub fn run_until(&mut self, until: Mono, mut is_done: impl FnMut(&World) -> bool) -> bool {
+        loop {
+            self.settle();
+            if is_done(self) {
+                return true;
+            }
+            let next = self.next_due();
+            match next.filter(|next| *next <= until) {
+                Some(next) => {
+                    if next > self.now() {
+                        self.turns_here = 0;
+                    }
+                    self.clock.advance_to(next);
+                    self.arrive();
+                }
+                None => {
+                    self.clock.advance_to(until);
+                    return false;
+                }
+            }
+        }
+    }
+
+    /// Messages delivered, requests of disks completed and timers fired so far.
+    #[must_use]
+    pub fn events(&self) -> u64 {
+        let of_cores = self.machines.iter().map(|machine| {
+            let counters = machine.core.as_ref().map(Reactor::counters).unwrap_or_default();
+            machine.events + counters.completions + counters.timers
+        });
+        self.delivered + of_cores.sum::<u64>()
+    }
+
+    fn machine(&mut self, id: MachineId) -> &mut Machine {
+        &mut self.machines[id.0 as usize]
+    }
+
+    /// Turns machines until none has anything to do now.
+    fn settle(&mut self) {
+        while !self.ready.is_empty() {
+            let pick = match self.ready.len() {
+                1 => 0,
+                len => self.draws.below(len as u64) as usize,
+            };
+            let id = self.ready.swap_remove(pick);
+            self.turns_here += 1;
+            assert!(self.turns_here < TURNS_MAX, "machine {id} goes round in circles");
+            let now = self.clock.mono();
+            let machine = &mut self.machines[id as usize];
+            machine.is_ready = false;
+            let Some(core) = &mut machine.core else { continue };
+            core.turn();
+            match core.due() {
+                Due::Now => {
+                    machine.is_ready = true;
+                    self.ready.push(id);
+                }
+                Due::At(at) if at <= now => {
+                    machine.is_ready = true;
+                    self.ready.push(id);
+                }
+                Due::At(at) => machine.due = Some(at),
+                Due::Event | Due::Idle => machine.due = None,
+            }
+            if let Some(datagrams) = &self.datagrams {
+                for host in datagrams.take_touched() {
+                    self.refresh(host);
+                }
+            }
+        }
+    }
+
+    /// Something was sent to a socket of this machine.
+    fn refresh(&mut self, host: HostId) {
+        let machine = &mut self.machines[host.0 as usize];
+        if machine.is_ready || machine.paused_until.is_some() {
+            return;
+        }
+        if let Some(Due::At(at)) = machine.core.as_ref().map(Reactor::due) {
+            machine.due = Some(at);
+        }
+    }
+
+    fn next_due(&self) -> Option<Mono> {
+        let machines = self.machines.iter().filter_map(|machine| match machine.paused_until {
+            Some(until) => Some(until),
+            None => machine.due,
+        });
+        machines.chain(self.messages.next()).min()
+    }
+
+    /// The clock was moved: whose time has come?
+    fn arrive(&mut self) {
+        let now = self.clock.mono();
+        for index in 0..self.machines.len() {
+            let id = MachineId(index as u32);
+            let machine = &mut self.machines[index];
+            match machine.paused_until {
+                Some(until) if until <= now => {
+                    machine.paused_until = None;
+                    self.messages.pause(id.host(), false);
+                    self.wake(id);
+                }
+                None if machine.due.is_some_and(|due| due <= now) => {
+                    machine.due = None;
+                    self.wake(id);
+                }
+                _ => {}
+            }
+        }
+        self.delivered += self.messages.turn();
+        let mut touched = std::mem::take(&mut self.touched);
+        self.messages.take_touched(&mut touched);
+        for host in touched.drain(..) {
+            if (host.0 as usize) < self.machines.len() {
+                self.wake(MachineId(host.0));
+            }
+        }
+        self.touched = touched;
+    }
+
+    /// A length of time from now.
+    #[must_use]
+    pub fn after(&self, length: Nanos) -> Mono {
+        self.now() + length
+    }
+}
