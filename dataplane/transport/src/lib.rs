@@ -6,11 +6,15 @@
 //! | `session.rs` | [`Session`], [`Network`]: what nodes and clients see of a connection |
 //! | `ca.rs`      | [`Ca`]: the cluster's own certificate authority                     |
 //! | `tls.rs`     | [`TlsIdentity`]: who we are and whom we trust                       |
+//! | `quic/`      | [`quic::Quic`]: sessions over QUIC                                  |
+//! | `conformance.rs` | what every network keeps, as one run                            |
 //! | `local.rs`   | [`LocalHub`]: sessions within one core                              |
 
 mod ca;
+pub mod conformance;
 mod frame;
 mod local;
+pub mod quic;
 mod session;
 mod tls;
 
