@@ -44,7 +44,9 @@ impl Idle {
         if until.is_some_and(|until| until <= now) {
             return Rest::Turn;
         }
-        if disks == Due::Event {
+        // A time that lies ahead covers events: a network has timers for days and answers within
+        // microseconds.
+        if disks != Due::Idle {
             self.since.get_or_insert(now);
         }
         if self.exclusive && self.is_near(now, disks, until) {
@@ -61,7 +63,7 @@ impl Idle {
         let Some(since) = self.since else { return false };
         // Twice the typical wait: most waits are over by then, and if this one is not, nothing
         // is known about when it will be.
-        disks == Due::Event
+        disks != Due::Idle
             && self.typical <= self.spin_max
             && now.since(since).0 <= 2 * self.typical.0.max(500)
     }
@@ -104,7 +106,7 @@ mod tests {
 
     #[test]
     fn it_sleeps_until_the_earliest() {
-        let mut idle = Idle::new(true, SPIN_MAX);
+        let mut idle = Idle::new(false, SPIN_MAX);
         let far = Mono(90_000_000);
         assert_eq!(idle.rest(Mono(5), Due::Idle, None), Rest::Park(None));
         assert_eq!(idle.rest(Mono(5), Due::At(far), None), Rest::Park(Some(far)));
@@ -120,6 +122,17 @@ mod tests {
         assert_eq!(quick.rest(LATER + Nanos(30_000), Due::Event, None), Rest::Park(None));
         let near = LATER + Nanos(40_000);
         assert_eq!(quick.rest(near, Due::At(near + Nanos(9_000)), None), Rest::Spin);
+    }
+
+    #[test]
+    fn a_far_timer_of_a_network_does_not_keep_it_from_spinning_for_an_answer() {
+        let far = Due::At(LATER + Nanos::from_secs(3));
+        let mut quick = after_waits(true, 5_000);
+        assert_eq!(quick.rest(LATER, far, None), Rest::Spin);
+        let until = Some(LATER + Nanos::from_secs(3));
+        assert_eq!(quick.rest(LATER + Nanos(30_000), far, None), Rest::Park(until));
+        let mut slow = after_waits(true, 8_000_000);
+        assert_eq!(slow.rest(LATER, far, None), Rest::Park(until));
     }
 
     #[test]

@@ -288,12 +288,14 @@ impl Quic {
         }
         let (at, from) = (self.instant(now), incoming.remote_address());
         let (endpoint, out) = (&mut state.endpoint, &mut state.out);
-        let accepted = catch_unwind(AssertUnwindSafe(|| endpoint.accept(incoming, at, out, None)));
+        let accepted = catch_unwind(AssertUnwindSafe(|| {
+            endpoint.accept(incoming, at, out, None).map_err(|error| error.response)
+        }));
         match accepted {
             Err(_) => state.counters.panics += 1,
-            Ok(Err(error)) => {
+            Ok(Err(response)) => {
                 state.counters.junk += 1;
-                if let Some(transmit) = error.response {
+                if let Some(transmit) = response {
                     self.respond(state, now, &transmit);
                 }
             }

@@ -664,30 +664,28 @@ impl Session for QuicSession {
 
     fn poll_told(&self, cx: &mut Context<'_>, into: &mut Vec<u8>) -> Poll<Result<(), Closed>> {
         let state = &mut *self.0.state.borrow_mut();
-        loop {
-            let was_full = state.inbox.room() == 0;
-            match state.inbox.pop(into) {
-                Ok(true) => {
-                    if was_full {
-                        self.0.read_told(state);
-                        self.0.touch();
-                    }
-                    return Poll::Ready(Ok(()));
-                }
-                Ok(false) => {}
-                Err(_) => {
-                    self.0.end(state, Closed::Protocol, farewell::PROTOCOL);
+        let was_full = state.inbox.room() == 0;
+        match state.inbox.pop(into) {
+            Ok(true) => {
+                if was_full {
+                    self.0.read_told(state);
                     self.0.touch();
-                    return Poll::Ready(Err(Closed::Protocol));
                 }
+                return Poll::Ready(Ok(()));
             }
-            return match state.phase {
-                Phase::Over(why) => Poll::Ready(Err(why)),
-                _ => {
-                    self.0.told.wait(cx);
-                    Poll::Pending
-                }
-            };
+            Ok(false) => {}
+            Err(_) => {
+                self.0.end(state, Closed::Protocol, farewell::PROTOCOL);
+                self.0.touch();
+                return Poll::Ready(Err(Closed::Protocol));
+            }
+        }
+        match state.phase {
+            Phase::Over(why) => Poll::Ready(Err(why)),
+            _ => {
+                self.0.told.wait(cx);
+                Poll::Pending
+            }
         }
     }
 

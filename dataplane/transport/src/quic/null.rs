@@ -214,8 +214,7 @@ impl Session for NullSession {
     fn read_handshake(&mut self, buf: &[u8]) -> Result<bool, TransportError> {
         let had_params = self.peer_params.is_some();
         self.unread.extend_from_slice(buf);
-        loop {
-            let &[kind, low, high, ref rest @ ..] = &self.unread[..] else { break };
+        while let &[kind, low, high, ref rest @ ..] = &self.unread[..] {
             let len = usize::from(u16::from_le_bytes([low, high]));
             if rest.len() < len {
                 break;

@@ -76,8 +76,10 @@ mod tests {
         assert_eq!(slots.remove(a), Some('a'));
         let c = slots.insert('c');
         assert_ne!(a, c);
-        assert_eq!((slots.get(a), slots.remove(a)), (None, None));
-        assert_eq!((slots.get(b), slots.get(c).copied()), (Some(&mut 'b'), Some('c')));
+        assert_eq!(slots.get(a), None);
+        assert_eq!(slots.remove(a), None);
+        assert_eq!(slots.get(b), Some(&mut 'b'));
+        assert_eq!(slots.get(c), Some(&mut 'c'));
         assert_eq!(slots.len(), 2);
         slots.clear();
         assert_eq!((slots.len(), slots.get(b)), (0, None));

@@ -12,12 +12,12 @@ use isotherm_transport::quic::{Crypto, NodeKeys, Quic, QuicConfig};
 use isotherm_transport::{Ca, Identities, Leaf, LeafRequest, PeerAddr, TlsIdentity};
 use isotherm_uring::{Ring, RingConfig};
 
-pub fn any_port() -> SocketAddr {
+pub(crate) fn any_port() -> SocketAddr {
     "127.0.0.1:0".parse().unwrap()
 }
 
 /// A core on a ring.
-pub fn real_core() -> (Reactor<Ring, HostClock>, Ring) {
+pub(crate) fn real_core() -> (Reactor<Ring, HostClock>, Ring) {
     let pool = BufPool::new(&PoolLayout::uniform(4096, 4)).unwrap();
     let ring = Ring::new(&RingConfig { entries: 1024, pool }).unwrap();
     let reactor = Reactor::new(ring.clone(), HostClock::new(), ReactorConfig::default());
@@ -25,48 +25,52 @@ pub fn real_core() -> (Reactor<Ring, HostClock>, Ring) {
 }
 
 /// A core in virtual time.
-pub fn virtual_core() -> Reactor<SimPark, SimClock> {
+pub(crate) fn virtual_core() -> Reactor<SimPark, SimClock> {
     let clock = SimClock::new();
     Reactor::new(SimPark::new(clock.clone()), clock, ReactorConfig::default())
 }
 
-pub fn now() -> Wall {
+pub(crate) fn now() -> Wall {
     HostClock::new().wall()
 }
 
-pub fn leaf(ca: &Ca, name: &str) -> Leaf {
+pub(crate) fn leaf(ca: &Ca, name: &str) -> Leaf {
     ca.issue(&LeafRequest { name, dns: &[], ips: &[], now: now(), days: 2 }).unwrap()
 }
 
-pub fn identity(ca: &Ca, name: &str) -> TlsIdentity {
+pub(crate) fn identity(ca: &Ca, name: &str) -> TlsIdentity {
     identity_trusting(ca, name, ca)
 }
 
 /// With a certificate of one authority that trusts another.
-pub fn identity_trusting(ca: &Ca, name: &str, trusted: &Ca) -> TlsIdentity {
+pub(crate) fn identity_trusting(ca: &Ca, name: &str, trusted: &Ca) -> TlsIdentity {
     let leaf = leaf(ca, name);
     let roots = trusted.roots_pem();
     TlsIdentity::from_pem(leaf.cert_pem.as_bytes(), leaf.key_pem.as_bytes(), roots.as_bytes())
         .unwrap()
 }
 
-pub fn tls(identity: TlsIdentity) -> QuicConfig {
+pub(crate) fn tls(identity: TlsIdentity) -> QuicConfig {
     let keys = NodeKeys::draw(&OsEntropy::new().unwrap());
     let mut config = QuicConfig::new(Crypto::Tls(Identities::new(identity)), keys);
     config.handshake_timeout = Nanos::from_secs(1);
     config
 }
 
-pub fn null(name: &str, seed: u64) -> QuicConfig {
+pub(crate) fn null(name: &str, seed: u64) -> QuicConfig {
     let keys = NodeKeys::draw(&SimEntropy::new(seed));
     QuicConfig::new(Crypto::Null { name: name.into() }, keys)
 }
 
-pub fn open(reactor: &Reactor<Ring, HostClock>, ring: &Ring, config: QuicConfig) -> Rc<Quic> {
+pub(crate) fn open(
+    reactor: &Reactor<Ring, HostClock>,
+    ring: &Ring,
+    config: QuicConfig,
+) -> Rc<Quic> {
     open_at(reactor, ring, config, any_port())
 }
 
-pub fn open_at(
+pub(crate) fn open_at(
     reactor: &Reactor<Ring, HostClock>,
     ring: &Ring,
     config: QuicConfig,
@@ -76,17 +80,17 @@ pub fn open_at(
     Quic::open(reactor.handle(), socket, config, &OsEntropy::new().unwrap())
 }
 
-pub fn named(quic: &Rc<Quic>, name: &str) -> PeerAddr {
+pub(crate) fn named(quic: &Rc<Quic>, name: &str) -> PeerAddr {
     use isotherm_transport::Network;
     PeerAddr { addr: quic.local(), name: name.into() }
 }
 
-pub fn sim_addr(host: u32) -> SocketAddr {
+pub(crate) fn sim_addr(host: u32) -> SocketAddr {
     SocketAddr::from(([10, 0, 0, host as u8], 7000))
 }
 
 /// Two endpoints on a simulated network.
-pub fn sim_pair(
+pub(crate) fn sim_pair(
     reactor: &Reactor<SimPark, SimClock>,
     network: SimNetworkConfig,
 ) -> (SimNetwork, Rc<Quic>, Rc<Quic>) {
