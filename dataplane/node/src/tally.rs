@@ -10,7 +10,7 @@ pub const LATENCY_BINS: usize = 64;
 /// The shortest time in a bin, in nanoseconds.
 pub fn bin_floor(bin: usize) -> u64 {
     let octave = 1000u64 << (bin / 2);
-    if bin.is_multiple_of(2) { octave } else { octave + octave / 2 }
+    if bin.is_multiple_of(2) { octave } else { octave.saturating_add(octave / 2) }
 }
 
 fn bin_of(length: Nanos) -> usize {
@@ -19,8 +19,8 @@ fn bin_of(length: Nanos) -> usize {
         return 0;
     }
     let octave = micros.ilog2() as usize;
-    let upper = length.0 >= bin_floor(2 * octave + 1);
-    (2 * octave + usize::from(upper)).min(LATENCY_BINS - 1)
+    let bin = (2 * octave).min(LATENCY_BINS - 2);
+    bin + usize::from(length.0 >= bin_floor(bin + 1))
 }
 
 /// What was asked of one disk since its node was started.

@@ -1,0 +1,262 @@
+//! A cluster in one thread and in virtual time: a core for each node and one for the client.
+
+use std::cell::RefCell;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+use isotherm_client::{Client, ClientConfig};
+use isotherm_node::{Node, NodeConfig};
+use isotherm_placement::{ClusterMap, Disk, DiskNo, DiskState, GroupOptions, NodeNo};
+use isotherm_reactor::{Handle, Reactor, ReactorConfig};
+use isotherm_seam::{
+    BlockSize, BufPool, Clock, DiskId, Domain, Draws, Due, Mono, Nanos, PoolClass, PoolLayout,
+};
+use isotherm_sim::{
+    CrashStyle, DiskControl, SimClock, SimDisk, SimDiskConfig, SimEntropy, SimPark,
+};
+use isotherm_store::{FormatOptions, Options, Reserve, World, format};
+use isotherm_transport::LocalHub;
+
+type Core = Reactor<SimPark, SimClock>;
+
+/// Extents of 4 MiB, 64 of them.
+pub(crate) const EXTENT_BLOCKS: u32 = 1024;
+pub(crate) const DISK_BLOCKS: u64 = 64 * EXTENT_BLOCKS as u64;
+
+pub(crate) struct Machine {
+    pub(crate) core: Option<Core>,
+    pub(crate) node: Option<Node>,
+    pub(crate) disks: Vec<DiskControl>,
+    name: String,
+    addr: SocketAddr,
+    pool: BufPool,
+}
+
+pub(crate) struct Rig {
+    pub(crate) clock: SimClock,
+    pub(crate) machines: Vec<Machine>,
+    pub(crate) client: Client,
+    core: Core,
+    hub: LocalHub,
+}
+
+fn pool() -> BufPool {
+    let class = |buf_bytes, count| PoolClass { buf_bytes, count };
+    BufPool::new(&PoolLayout {
+        classes: vec![class(4 << 10, 200), class(80 << 10, 32), class(1100 << 10, 40)],
+        align: BlockSize::B4096,
+        huge: false,
+    })
+    .unwrap()
+}
+
+fn options() -> Options {
+    Options {
+        entries_max: 20_000,
+        reserve: Reserve::default(),
+        batch_bytes: 256 << 10,
+        ..Options::default()
+    }
+}
+
+fn uuid(machine: usize, disk: usize) -> [u8; 16] {
+    let mut uuid = [7; 16];
+    (uuid[0], uuid[1]) = (machine as u8, disk as u8);
+    uuid
+}
+
+impl Rig {
+    pub(crate) fn new(seed: u64, machines: usize, disks: usize, scheme: &str) -> Rig {
+        Rig::with(seed, machines, disks, scheme, ClientConfig::default())
+    }
+
+    pub(crate) fn with(
+        seed: u64,
+        machines: usize,
+        disks: usize,
+        scheme: &str,
+        config: ClientConfig,
+    ) -> Rig {
+        let clock = SimClock::new();
+        let hub = LocalHub::new();
+        let mut nodes = Vec::new();
+        let mut map_disks = Vec::new();
+        let mut made = Vec::new();
+        for m in 0..machines {
+            let name = format!("node{m}");
+            let addr: SocketAddr = format!("10.0.0.{}:7000", m + 1).parse().unwrap();
+            nodes.push(isotherm_placement::Node {
+                no: NodeNo(m as u32),
+                name: name.clone(),
+                rack: None,
+                cores: vec![addr],
+                admin: None,
+            });
+            let mut controls = Vec::new();
+            for d in 0..disks {
+                let id = DiskId((m * disks + d) as u32);
+                let mut config = SimDiskConfig::new(seed, id, DISK_BLOCKS);
+                config.geometry.logical = BlockSize::B4096;
+                config.geometry.physical = BlockSize::B4096;
+                config.geometry.io_bytes_max = 2 << 20;
+                let disk = SimDisk::new(config);
+                controls.push(disk.control());
+                map_disks.push(Disk {
+                    no: DiskNo((m * disks + d) as u32),
+                    uuid: uuid(m, d),
+                    node: NodeNo(m as u32),
+                    core: 0,
+                    name: format!("disk{d}"),
+                    capacity_bytes: DISK_BLOCKS * 4096,
+                    state: DiskState::In,
+                });
+            }
+            made.push(Machine {
+                core: None,
+                node: None,
+                disks: controls,
+                name,
+                addr,
+                pool: pool(),
+            });
+        }
+        let mut draws = Draws::new(seed, Domain::new("rig.map"), 0);
+        let groups = GroupOptions { groups_per_disk: 8 };
+        let map = ClusterMap::build(
+            [9; 16],
+            scheme.parse().unwrap(),
+            nodes,
+            map_disks,
+            &groups,
+            &mut draws,
+        )
+        .unwrap();
+        let core =
+            Reactor::new(SimPark::new(clock.clone()), clock.clone(), ReactorConfig::default());
+        let network = hub.host(core.handle(), "10.1.0.1:1".parse().unwrap(), "client");
+        let entropy = Rc::new(SimEntropy::new(seed));
+        let client = Client::new(core.handle(), network, map, entropy, config);
+        let mut rig = Rig { clock, machines: made, client, core, hub };
+        for m in 0..machines {
+            rig.start(m, true);
+        }
+        rig
+    }
+
+    /// Starts a machine; its disks are as they were left.
+    pub(crate) fn start(&mut self, m: usize, fresh: bool) {
+        let clock = self.clock.clone();
+        let config = ReactorConfig { tasks_max: 1000, ..ReactorConfig::default() };
+        let core = Reactor::new(SimPark::new(clock.clone()), clock.clone(), config);
+        let machine = &mut self.machines[m];
+        let world = World {
+            handle: core.handle().clone(),
+            pool: machine.pool.clone(),
+            clock: Rc::new(clock),
+        };
+        let disks: Vec<_> =
+            machine.disks.iter().map(|control| core.attach(Box::new(control.open()))).collect();
+        if fresh {
+            let (world, disks) = (world.clone(), disks.clone());
+            let formatted = Rc::new(RefCell::new(false));
+            let done = Rc::clone(&formatted);
+            core.spawn("format", async move {
+                for (d, disk) in disks.iter().enumerate() {
+                    let options = FormatOptions {
+                        extent_blocks: Some(EXTENT_BLOCKS),
+                        ..FormatOptions::new(uuid(m, d))
+                    };
+                    format(&world, disk, &options).await.unwrap();
+                }
+                *done.borrow_mut() = true;
+            });
+            machine.core = Some(core);
+            self.turn_until(|_| *formatted.borrow());
+        } else {
+            machine.core = Some(core);
+        }
+        let machine = &mut self.machines[m];
+        let handle = machine.core.as_ref().unwrap().handle().clone();
+        let network = self.hub.host(&handle, machine.addr, &machine.name);
+        let config = NodeConfig { store: options(), ..NodeConfig::default() };
+        let node = Node::new(world, network, config);
+        for (d, disk) in disks.into_iter().enumerate() {
+            node.add_disk(uuid(m, d), &format!("disk{d}"), disk);
+        }
+        machine.node = Some(node.clone());
+        self.turn_until(|_| node.is_settled());
+    }
+
+    /// The power of a machine goes.
+    pub(crate) fn kill(&mut self, m: usize) {
+        let machine = &mut self.machines[m];
+        machine.node = None;
+        machine.core = None;
+        for disk in &machine.disks {
+            disk.crash(CrashStyle::Random);
+        }
+    }
+
+    /// Stops a machine in good order.
+    pub(crate) fn stop(&mut self, m: usize) {
+        let node = self.machines[m].node.take().unwrap();
+        let core = self.machines[m].core.as_ref().unwrap();
+        let task = core.spawn("stop", async move { node.stop().await });
+        let mut task = task;
+        let mut is_stopped = false;
+        self.turn_until(|_| {
+            is_stopped |= task.try_take().is_some();
+            is_stopped
+        });
+        self.machines[m].core = None;
+    }
+
+    fn turn_until(&mut self, mut is_done: impl FnMut(&Rig) -> bool) {
+        while !is_done(self) {
+            let is_over = !self.step();
+            assert!(!is_over || is_done(self), "everything sleeps for ever");
+        }
+    }
+
+    /// Turns every core until nothing is left to do now, then the clock. False if nothing is due.
+    fn step(&mut self) -> bool {
+        loop {
+            let mut worked = self.core.turn();
+            for machine in &mut self.machines {
+                worked |= machine.core.as_mut().is_some_and(Core::turn);
+            }
+            if !worked {
+                break;
+            }
+        }
+        let cores = self.machines.iter().filter_map(|machine| machine.core.as_ref());
+        match cores.map(Core::due).chain([self.core.due()]).min() {
+            Some(Due::Now) => true,
+            Some(Due::At(at)) => {
+                self.clock.advance_to(at.max(self.clock.mono() + Nanos(1)));
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Runs something on the client's core.
+    pub(crate) fn run<T: 'static>(&mut self, future: impl Future<Output = T> + 'static) -> T {
+        let mut task = self.core.spawn("test", future);
+        let mut value = None;
+        self.turn_until(|_| {
+            value = value.take().or_else(|| task.try_take());
+            value.is_some()
+        });
+        value.unwrap()
+    }
+
+    pub(crate) fn handle(&self) -> Handle {
+        self.core.handle().clone()
+    }
+
+    pub(crate) fn now(&self) -> Mono {
+        self.clock.mono()
+    }
+}
