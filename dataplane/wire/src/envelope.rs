@@ -56,7 +56,7 @@ const _: () = assert!(size_of::<Front>() == FRONT_BYTES);
 pub struct Envelope {
     /// The version of the sender.
     pub version: u8,
-    /// What the header is: see [`crate::Kind`].
+    /// What the header is: docs/WIRE.md has the numbers.
     pub kind: u8,
     /// The kind's flags.
     pub flags: u16,
