@@ -4,11 +4,16 @@
 //! standard error; the exit code says whether the user got what was asked for.
 
 mod bench;
+mod ca;
+mod cluster;
 mod codec;
 mod demo;
 mod disks;
 mod hdd;
+mod http;
 mod machine;
+mod node;
+mod objects;
 mod report;
 mod stop;
 mod store;
@@ -28,11 +33,20 @@ struct Cli {
 #[derive(Subcommand)]
 enum Verb {
     Bench(bench::BenchCommand),
+    Ca(ca::CaCommand),
+    Cluster(cluster::ClusterCommand),
     Codec(codec::CodecCommand),
     Demo(demo::DemoCommand),
     Disks(disks::DisksCommand),
+    Get(objects::GetCommand),
     Hdd(hdd::HddCommand),
+    Ls(objects::LsCommand),
+    Node(node::NodeCommand),
+    Put(objects::PutCommand),
+    Repair(objects::RepairCommand),
     Report(report::ReportCommand),
+    Rm(objects::RmCommand),
+    Stat(objects::StatCommand),
     Store(store::StoreCommand),
 }
 
@@ -62,11 +76,20 @@ fn as_fio() -> Option<Vec<String>> {
 fn run(verb: Verb) -> anyhow::Result<ExitCode> {
     match verb {
         Verb::Bench(command) => command.run(),
+        Verb::Ca(command) => command.run(),
+        Verb::Cluster(command) => command.run(),
         Verb::Codec(command) => command.run(),
         Verb::Demo(command) => command.run(),
         Verb::Disks(command) => command.run(),
+        Verb::Get(command) => command.run(),
         Verb::Hdd(command) => command.run(),
+        Verb::Ls(command) => command.run(),
+        Verb::Node(command) => command.run(),
+        Verb::Put(command) => command.run(),
+        Verb::Repair(command) => command.run(),
         Verb::Report(command) => command.run(),
+        Verb::Rm(command) => command.run(),
+        Verb::Stat(command) => command.run(),
         Verb::Store(command) => command.run(),
     }
 }

@@ -21,7 +21,9 @@ mod meter;
 mod rig;
 mod scan;
 mod shards;
-mod words;
+pub(crate) mod words;
+
+pub(crate) use format::{format_disk, usual_extent_blocks};
 
 use std::process::ExitCode;
 

@@ -15,6 +15,7 @@
 //! | `get.rs`      | an object out                                                       |
 //! | `read.rs`     | a stripe out: from its data cells, or from others                   |
 //! | `delete.rs`   | tombstones                                                          |
+//! | `disks.rs`    | disks asked one by one                                              |
 //! | `list.rs`     | what there is                                                       |
 //! | `stat.rs`     | how an object is                                                    |
 //! | `repair.rs`   | cells made again                                                    |
@@ -27,6 +28,7 @@
 mod ask;
 mod client;
 mod delete;
+mod disks;
 mod error;
 mod gather;
 mod get;

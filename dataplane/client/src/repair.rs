@@ -85,6 +85,19 @@ impl RepairReport {
     }
 }
 
+impl RepairReport {
+    /// Adds another report.
+    pub fn join(&mut self, other: RepairReport) {
+        self.stripes += other.stripes;
+        self.well += other.well;
+        self.mended += other.mended;
+        self.cells_mended += other.cells_mended;
+        self.deleted += other.deleted;
+        self.remains += other.remains;
+        self.later += other.later;
+    }
+}
+
 impl Client {
     /// Repairs all that one group holds of one object, as a listing shows it. `deep` reads every
     /// cell whole instead of asking for it.

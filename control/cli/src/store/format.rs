@@ -101,6 +101,37 @@ impl FormatCommand {
     }
 }
 
+/// Formats a disk of a cluster: a file that is made, or a device that may be overwritten.
+pub(crate) fn format_disk(
+    device: &str,
+    uuid: [u8; 16],
+    create_bytes: Option<u64>,
+    destroy: &[String],
+) -> anyhow::Result<()> {
+    let spec = isotherm_block::Spec::parse(device)?;
+    let destroy: Vec<String> = match spec.path() {
+        Some(path) => {
+            let named = |name: &&String| std::path::Path::new(name) == path;
+            destroy.iter().filter(named).cloned().collect()
+        }
+        None => Vec::new(),
+    };
+    may_destroy(&spec, &destroy)?;
+    let force = !destroy.is_empty();
+    let watcher = Watcher::new("formatting")?;
+    let setup = Setup { create_bytes, ..Setup::writing() };
+    let done = run(&spec, &setup, &watcher, move |world, disk| async move {
+        let bytes = disk.geometry().capacity_bytes();
+        let options = FormatOptions {
+            extent_blocks: Some(usual_extent_blocks(bytes)),
+            force,
+            ..FormatOptions::new(uuid)
+        };
+        isotherm_store::format(&world, &disk, &options).await.map_err(explain)
+    })?;
+    done.expect("a job that writes is not cut short")
+}
+
 fn explain(error: FormatError) -> anyhow::Error {
     let hint = match error {
         FormatError::Occupied { .. } => ": to overwrite it, add --destroy with the disk's path",
@@ -111,7 +142,7 @@ fn explain(error: FormatError) -> anyhow::Error {
 }
 
 /// 256 MiB, and on small disks what gives 64 extents, so that the cleaner has room.
-pub(super) fn usual_extent_blocks(disk_bytes: u64) -> u32 {
+pub(crate) fn usual_extent_blocks(disk_bytes: u64) -> u32 {
     let mut blocks = isotherm_store::EXTENT_BLOCKS_DEFAULT;
     while blocks > 16 && disk_bytes / (u64::from(blocks) * BLOCK_BYTES as u64) < 64 {
         blocks /= 2;

@@ -7,7 +7,7 @@ use isotherm_store::layout::{Kind, State, Stream};
 use isotherm_store::{Key, Place};
 
 /// In powers of 1024, as extents are counted: `256.0 MiB`.
-pub(super) fn size(bytes: u64) -> String {
+pub(crate) fn size(bytes: u64) -> String {
     let units = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
     let mut value = bytes as f64;
     let mut unit = 0;
@@ -19,12 +19,12 @@ pub(super) fn size(bytes: u64) -> String {
 }
 
 /// Seconds since 1970, now.
-pub(super) fn now_s() -> u32 {
+pub(crate) fn now_s() -> u32 {
     u32::try_from((HostClock::new().wall().0 / 1_000_000_000).max(0)).unwrap_or(u32::MAX)
 }
 
 /// `2026-11-22T19:04:50Z`; a dash for zero, which stands for never.
-pub(super) fn date(at_s: u32) -> String {
+pub(crate) fn date(at_s: u32) -> String {
     if at_s == 0 {
         return "-".to_owned();
     }
@@ -44,7 +44,7 @@ pub(super) fn date(at_s: u32) -> String {
 }
 
 /// How long ago, in one unit: `5 s`, `3 min`, `2 h`, `40 d`.
-pub(super) fn age(at_s: u32, now_s: u32) -> String {
+pub(crate) fn age(at_s: u32, now_s: u32) -> String {
     if at_s == 0 {
         return "-".to_owned();
     }
@@ -58,11 +58,11 @@ pub(super) fn age(at_s: u32, now_s: u32) -> String {
 }
 
 /// `EXTENT:BLOCK`, as `dump` takes it.
-pub(super) fn place(place: &Place) -> String {
+pub(crate) fn place(place: &Place) -> String {
     format!("{}:{}", place.extent.0, place.block)
 }
 
-pub(super) fn state(state: State) -> &'static str {
+pub(crate) fn state(state: State) -> &'static str {
     match state {
         State::Meta => "meta",
         State::Free => "free",
@@ -74,7 +74,7 @@ pub(super) fn state(state: State) -> &'static str {
     }
 }
 
-pub(super) fn stream(stream: Stream) -> &'static str {
+pub(crate) fn stream(stream: Stream) -> &'static str {
     match stream {
         Stream::Fresh => "fresh",
         Stream::Expiring => "expiring",
@@ -84,7 +84,7 @@ pub(super) fn stream(stream: Stream) -> &'static str {
     }
 }
 
-pub(super) fn kind(kind: Kind) -> &'static str {
+pub(crate) fn kind(kind: Kind) -> &'static str {
     match kind {
         Kind::Data => "data",
         Kind::Tombs => "tombs",
@@ -96,12 +96,12 @@ pub(super) fn kind(kind: Kind) -> &'static str {
 }
 
 /// Reads a key for clap.
-pub(super) fn key(text: &str) -> Result<Key, isotherm_store::KeyParseError> {
+pub(crate) fn key(text: &str) -> Result<Key, isotherm_store::KeyParseError> {
     text.parse()
 }
 
 /// Reads a size for clap: `4k`, `1m`, `512`.
-pub(super) fn bytes(text: &str) -> Result<u64, String> {
+pub(crate) fn bytes(text: &str) -> Result<u64, String> {
     parse_bytes(text).ok_or_else(|| "a size such as 4K, 1M or 2G is expected".to_owned())
 }
 

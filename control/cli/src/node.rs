@@ -1,0 +1,107 @@
+//! `isotherm node`: serves disks.
+
+mod admin;
+mod config;
+mod core;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::sync_channel;
+use std::time::Duration;
+
+use anyhow::Context;
+use isotherm_host::OsEntropy;
+use isotherm_transport::quic::NodeKeys;
+use isotherm_transport::{Identities, TlsIdentity};
+
+pub(crate) use config::{CoreToml, DiskToml, NodeToml, TlsToml};
+use core::{Core, Order, Shared};
+
+/// Between two looks at the stop flag and the certificate's file.
+const TICK: Duration = Duration::from_millis(100);
+/// Looks at the certificate's file: one in so many ticks.
+const TICKS_PER_LOOK: u32 = 50;
+
+/// Serves the disks of this machine to clients, until Ctrl-C or SIGTERM.
+///
+/// Each core that the file names is a thread with a UDP port and disks of its own. Disks are opened
+/// side by side; one that can't be is reported and its siblings serve. A new certificate is taken
+/// up within seconds of its file being replaced. Stops in good order: what was taken is answered,
+/// stores are closed.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:
+  isotherm node --config /etc/isotherm/node.toml
+  isotherm cluster up --nodes 6 --disks 4    (writes such files, and starts the nodes)")]
+pub(crate) struct NodeCommand {
+    /// The node's file; docs/NODE.md explains it
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+}
+
+fn identity(config: &NodeToml) -> anyhow::Result<TlsIdentity> {
+    let read = |path: &PathBuf| {
+        std::fs::read(path).with_context(|| format!("{}: can't be read", path.display()))
+    };
+    let (cert, key, roots) =
+        (read(&config.tls.cert)?, read(&config.tls.key)?, read(&config.tls.roots)?);
+    TlsIdentity::from_pem(&cert, &key, &roots).context("[tls]")
+}
+
+impl NodeCommand {
+    pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
+        let config = NodeToml::read(&self.config)?;
+        let stop = crate::stop::on_signal()?;
+        let first = identity(&config)?;
+        anyhow::ensure!(
+            first.name() == config.name,
+            "the certificate is for {}, the node's name is {}",
+            first.name(),
+            config.name
+        );
+        let identities = Identities::new(first);
+        let keys = NodeKeys::draw(&OsEntropy::new()?);
+        let shared = Shared { identities: identities.clone(), keys, mtu: config.mtu };
+        let mut cores = Vec::new();
+        for (number, core) in config.core.iter().enumerate() {
+            cores.push(Core::start(number as u16, core, &shared)?);
+        }
+        for core in &cores {
+            eprintln!("isotherm: {} serves at {}", config.name, core.addr);
+        }
+        let changed = || std::fs::metadata(&config.tls.cert).and_then(|meta| meta.modified()).ok();
+        let mut seen = changed();
+        let mut ticks = 0u32;
+        while !stop.load(Ordering::Relaxed) {
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "the main thread only waits for its end"
+            )]
+            std::thread::sleep(TICK);
+            ticks += 1;
+            if ticks.is_multiple_of(TICKS_PER_LOOK) && changed() != seen {
+                match identity(&config) {
+                    Ok(identity) => {
+                        seen = changed();
+                        identities.replace(identity);
+                        eprintln!("isotherm: a new certificate is in use");
+                    }
+                    // It may be half written: looked at again.
+                    Err(error) => eprintln!("isotherm: the new certificate: {error:#}"),
+                }
+            }
+        }
+        eprintln!("isotherm: stopping");
+        let (done, all) = sync_channel(cores.len());
+        for core in &cores {
+            // A core that has ended can't be told.
+            let _ = core.orders.try_send(Order::Stop(done.clone()));
+        }
+        drop(done);
+        while all.recv().is_ok() {}
+        for core in cores {
+            core.join()?;
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}

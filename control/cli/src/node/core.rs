@@ -1,0 +1,222 @@
+//! One core of a node: a thread with a ring, its disks, its socket.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::mpsc::SyncSender;
+use std::thread::JoinHandle;
+
+use anyhow::{Context, anyhow};
+use isotherm_block::{OpenContext, Spec};
+use isotherm_host::{HostClock, OsEntropy, pin};
+use isotherm_node::{Node, NodeConfig, NodeReport};
+use isotherm_reactor::{Counters, Mailbox, Reactor, ReactorConfig, Sender};
+use isotherm_seam::{
+    BlockSize, BufPool, CoreId, Leaf, Nanos, OpenOptions, Park, PoolClass, PoolLayout,
+};
+use isotherm_store::{FormatOptions, Options, PAYLOAD_MAX, PutBuf, World};
+use isotherm_transport::quic::{Crypto, NodeKeys, Quic, QuicConfig, QuicCounters};
+use isotherm_transport::{Identities, Network};
+use isotherm_uring::{Ring, RingConfig};
+
+use super::config::{CoreToml, DiskToml};
+
+/// What a core is asked to do from outside.
+pub(crate) enum Order {
+    /// Say how it is.
+    Report(SyncSender<CoreReport>),
+    /// Stop in good order, and say when that is done.
+    Stop(SyncSender<()>),
+}
+
+/// How a core is.
+#[derive(Clone, Debug)]
+pub(crate) struct CoreReport {
+    pub(crate) core: u16,
+    pub(crate) addr: SocketAddr,
+    pub(crate) node: NodeReport,
+    pub(crate) reactor: Counters,
+    pub(crate) quic: QuicCounters,
+}
+
+/// A core that runs.
+pub(crate) struct Core {
+    pub(crate) orders: Sender<Order>,
+    pub(crate) addr: SocketAddr,
+    thread: JoinHandle<()>,
+}
+
+/// What every core of a node has alike.
+#[derive(Clone)]
+pub(crate) struct Shared {
+    pub(crate) identities: std::sync::Arc<Identities>,
+    pub(crate) keys: NodeKeys,
+    pub(crate) mtu: u16,
+}
+
+/// Orders that wait at once.
+const ORDERS: usize = 16;
+/// Tasks of a core: sessions, requests, and what the stores have.
+const TASKS: u32 = 16_384;
+/// Buffers of the longest record that each disk brings, and of shorter ones.
+const LONG_PER_DISK: u32 = 20;
+const SHORT_PER_DISK: u32 = 24;
+
+impl Core {
+    /// Starts a core and waits until it listens. Its disks are opened after that.
+    pub(crate) fn start(number: u16, config: &CoreToml, shared: &Shared) -> anyhow::Result<Core> {
+        let (config, shared) = (config.clone(), shared.clone());
+        let (tell, told) = std::sync::mpsc::sync_channel(1);
+        let thread = std::thread::Builder::new()
+            .name(format!("core{number}"))
+            .spawn(move || match prepare(&config, &shared) {
+                Ok(prepared) => {
+                    let (orders, mailbox) = prepared.reactor.mailbox(ORDERS);
+                    let addr = prepared.quic.local();
+                    let _ = tell.send(Ok((orders, addr)));
+                    prepared.run(number, mailbox);
+                }
+                Err(error) => {
+                    let _ = tell.send(Err(error));
+                }
+            })
+            .context("no thread for a core")?;
+        let started = told.recv().map_err(|_| anyhow!("a core ended while it was started"))?;
+        let (orders, addr) = started?;
+        Ok(Core { orders, addr, thread })
+    }
+
+    /// Waits for its end.
+    pub(crate) fn join(self) -> anyhow::Result<()> {
+        self.thread.join().map_err(|_| anyhow!("the core at {} panicked", self.addr))
+    }
+}
+
+struct Prepared {
+    reactor: Reactor<Ring, HostClock>,
+    quic: Rc<Quic>,
+    node: Node,
+}
+
+fn pool(disks: u32) -> anyhow::Result<BufPool> {
+    let longest = PutBuf::buffer_bytes(PAYLOAD_MAX as usize) as u32;
+    let class = |buf_bytes: u32, count| PoolClass { buf_bytes, count };
+    let disks = disks.max(1);
+    BufPool::new(&PoolLayout {
+        classes: vec![
+            class(4 << 10, 128 * disks),
+            class(16 << 10, SHORT_PER_DISK * disks),
+            class(80 << 10, SHORT_PER_DISK * disks),
+            class(272 << 10, 8 * disks),
+            class(longest, LONG_PER_DISK * disks),
+        ],
+        align: BlockSize::B4096,
+        huge: false,
+    })
+    .context("no memory for the buffers")
+}
+
+fn prepare(config: &CoreToml, shared: &Shared) -> anyhow::Result<Prepared> {
+    if let Some(cpu) = config.cpu {
+        pin(CoreId(cpu)).with_context(|| format!("cpu = {cpu}"))?;
+    }
+    let pool = pool(config.disk.len() as u32)?;
+    let ring = Ring::new(&RingConfig::new(pool.clone())).context("a node needs io_uring")?;
+    let clock = HostClock::new();
+    let exclusive = config.cpu.is_some();
+    let reactor_config = ReactorConfig { tasks_max: TASKS, exclusive, ..ReactorConfig::default() };
+    let reactor = Reactor::new(ring.clone(), clock, reactor_config);
+    let socket = ring.udp(config.listen).with_context(|| format!("{}", config.listen))?;
+    let crypto = Crypto::Tls(std::sync::Arc::clone(&shared.identities));
+    let quic_config = QuicConfig::new(crypto, shared.keys.clone()).with_mtu(shared.mtu);
+    let entropy = OsEntropy::new()?;
+    let quic = Quic::open(reactor.handle(), Box::new(socket), quic_config, &entropy);
+    let world =
+        World { handle: reactor.handle().clone(), pool: pool.clone(), clock: Rc::new(clock) };
+    let network = Rc::clone(&quic) as Rc<dyn Network>;
+    let node = Node::new(world.clone(), network, node_config());
+    for disk in &config.disk {
+        add_disk(&reactor, &ring, &world, &node, disk)?;
+    }
+    Ok(Prepared { reactor, quic, node })
+}
+
+fn node_config() -> NodeConfig {
+    NodeConfig {
+        store: Options { entries_max: 32 << 20, ..Options::default() },
+        held_bytes_max: u64::from(LONG_PER_DISK / 2) << 20,
+        ..NodeConfig::default()
+    }
+}
+
+/// Opens the device of a disk. One that can't be opened is reported, and its siblings serve.
+fn add_disk(
+    reactor: &Reactor<Ring, HostClock>,
+    ring: &Ring,
+    world: &World,
+    node: &Node,
+    config: &DiskToml,
+) -> anyhow::Result<()> {
+    let uuid = config.uuid()?;
+    let spec = Spec::parse(&config.device)?;
+    let mut leaf = ring.clone();
+    let options = OpenOptions { write: true, depth: 64, ..OpenOptions::default() };
+    let leaves: &mut [&mut dyn Leaf] = &mut [&mut leaf];
+    let unparker = ring.clone().unparker();
+    match spec.open(OpenContext { options, unparker, seed: 1, leaves }) {
+        Ok(device) => {
+            let disk = reactor.attach(device);
+            if !config.volatile {
+                node.add_disk(uuid, &config.name, disk);
+                return Ok(());
+            }
+            let (world, node, name) = (world.clone(), node.clone(), config.name.clone());
+            reactor.spawn("format", async move {
+                let bytes = disk.geometry().capacity_bytes();
+                let options = FormatOptions {
+                    extent_blocks: Some(crate::store::usual_extent_blocks(bytes)),
+                    ..FormatOptions::new(uuid)
+                };
+                match isotherm_store::format(&world, &disk, &options).await {
+                    Ok(()) => node.add_disk(uuid, &name, disk),
+                    Err(error) => node.add_failed(uuid, &name, &error.to_string()),
+                }
+            });
+        }
+        Err(error) => {
+            eprintln!("isotherm: {}: {error}", config.name);
+            node.add_failed(uuid, &config.name, &error.to_string());
+        }
+    }
+    Ok(())
+}
+
+impl Prepared {
+    fn run(mut self, number: u16, mut orders: Mailbox<Order>) {
+        let (node, quic) = (self.node.clone(), Rc::clone(&self.quic));
+        let handle = self.reactor.handle().clone();
+        self.reactor.run(async move {
+            while let Some(order) = orders.recv().await {
+                match order {
+                    Order::Report(to) => {
+                        let report = CoreReport {
+                            core: number,
+                            addr: quic.local(),
+                            node: node.report(),
+                            reactor: handle.counters(),
+                            quic: quic.counters(),
+                        };
+                        // Whoever asked may have gone.
+                        let _ = to.try_send(report);
+                    }
+                    Order::Stop(done) => {
+                        node.stop().await;
+                        // What tells the peers is sent in the turns that follow.
+                        handle.sleep(Nanos::from_millis(20)).await;
+                        let _ = done.try_send(());
+                        return;
+                    }
+                }
+            }
+        });
+    }
+}
