@@ -23,6 +23,7 @@
 //! | `ask.rs`      | one question to one disk                                            |
 //! | `links.rs`    | connections, and what is known of disks                             |
 //! | `gather.rs`   | several questions at once                                           |
+//! | `front.rs`    | `Bridge`: the client for programs on tokio (feature `tokio`)         |
 //! | `error.rs`    | [`ClientError`]                                                     |
 
 mod ask;
@@ -30,6 +31,8 @@ mod client;
 mod delete;
 mod disks;
 mod error;
+#[cfg(feature = "tokio")]
+mod front;
 mod gather;
 mod get;
 mod layout;
@@ -45,6 +48,8 @@ mod stat;
 
 pub use client::{Client, ClientConfig, Counters};
 pub use error::{ClientError, Refusal};
+#[cfg(feature = "tokio")]
+pub use front::{Bridge, BridgeConfig, BridgeError, GetStream, PutStream};
 pub use get::Download;
 pub use layout::{CELL_BYTES_MAX, STRIPED_FROM_BYTES, class_of, stripe_bytes};
 pub use list::{ListFrom, ListedObject, ObjectPage};

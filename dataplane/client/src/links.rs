@@ -15,7 +15,7 @@ use isotherm_transport::{Connection, Network, PeerAddr};
 use isotherm_wire::Told;
 
 /// How long a disk that did not answer is avoided, at first and at most.
-const AVOID_LEAST: Nanos = Nanos::from_millis(250);
+const AVOID_LEAST: Nanos = Nanos::from_secs(1);
 const AVOID_MOST: Nanos = Nanos::from_secs(8);
 
 pub(crate) struct Links {

@@ -292,12 +292,16 @@ impl Inner {
         let cell_terms = Terms { until: patience.min(terms.until), ..terms };
         let prefix = coded.prefix(stripe);
         let mut puts = Gather::new();
+        let shunned = self.shunned(stripe);
         for (cell, payload) in coded.cells.iter().enumerate() {
+            if shunned == Some(cell) {
+                continue;
+            }
             let crc = coded.crcs[cell];
             puts.add(cell, self.store(stripe, cell, payload.clone(), crc, &prefix, cell_terms));
         }
         let mut kept = Vec::with_capacity(stripe.cells());
-        let mut missing = Vec::new();
+        let mut missing: Vec<_> = shunned.into_iter().map(|cell| (cell, Fault::Silent)).collect();
         while let Some((cell, result)) = puts.next().await {
             match result {
                 Ok(()) => kept.push(cell),
@@ -322,6 +326,18 @@ impl Inner {
         };
         self.sweep(stripe);
         Err(fault)
+    }
+
+    /// The cell whose disk is known not to take it now, if there is just one: it is left out at
+    /// once, instead of after the wait that would show it once more.
+    fn shunned(&self, stripe: &StripeRef) -> Option<usize> {
+        let now = self.handle.now();
+        let mut sick = (0..stripe.cells()).filter(|&cell| {
+            let disk = self.member(stripe.group, stripe.position(cell));
+            disk.is_none_or(|disk| self.links.is_sick(disk, now))
+        });
+        let first = sick.next();
+        first.filter(|_| sick.next().is_none())
     }
 
     /// Leaves a note of a missing cell on two members that keep another cell; false if that can't

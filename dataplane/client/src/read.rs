@@ -126,7 +126,10 @@ impl Inner {
             let result = self.fetch(stripe, cell, columns.clone(), terms).await;
             Event::Cell(cell, columns, result)
         };
-        for (&cell, columns) in wanted.iter().filter(|(cell, _)| !without.contains(cell)) {
+        // Disks that are known not to answer are asked last, if at all.
+        let shunned = self.shunned_cells(stripe);
+        let asks = |cell: &usize| !without.contains(cell) && !shunned.contains(cell);
+        for (&cell, columns) in wanted.iter().filter(|(cell, _)| asks(cell)) {
             asked.insert(cell, columns.clone());
             running.add(cell, ask(cell, columns.clone()));
         }
@@ -142,7 +145,7 @@ impl Inner {
             }
             let others = wanted
                 .keys()
-                .any(|cell| reading.faults.contains_key(cell) || without.contains(cell) || is_slow);
+                .any(|cell| reading.faults.contains_key(cell) || !asks(cell) || is_slow);
             if others {
                 // Columns that every helper must give.
                 let columns = reading.missing_columns(wanted);
@@ -213,6 +216,16 @@ impl Inner {
             self.count(|counters| counters.read_degraded += 1);
         }
         Ok(reading)
+    }
+
+    /// Cells whose disks don't answer, as far as enough others are left.
+    fn shunned_cells(&self, stripe: &StripeRef) -> BTreeSet<usize> {
+        let now = self.handle.now();
+        let silent = (0..stripe.cells()).filter(|&cell| {
+            let disk = self.member(stripe.group, stripe.position(cell));
+            disk.is_some_and(|disk| self.links.is_silent(disk, now))
+        });
+        silent.take(stripe.cells() - stripe.needed()).collect()
     }
 
     /// Cells in the order in which they are asked to help: those whose disks speak first.
