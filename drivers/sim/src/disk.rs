@@ -20,7 +20,7 @@ use isotherm_seam::{
 use crate::drive::Drive;
 use crate::{
     Blank, CrashReport, CrashStyle, Fault, FaultPlan, FaultRates, FaultRecord, Harm, Image,
-    Latency, Trace, Unsettled,
+    Latency, Slow, Trace, Unsettled,
 };
 
 /// How a simulated disk is made.
@@ -217,6 +217,11 @@ impl DiskControl {
     /// Changes what goes wrong by chance, from the next request on.
     pub fn set_rates(&self, rates: FaultRates) {
         self.shared.drive.borrow_mut().set_rates(rates);
+    }
+
+    /// Makes it slower for requests of some time and place, besides what is planned already.
+    pub fn slow_down(&self, slow: Slow) {
+        self.shared.drive.borrow_mut().slow_down(slow);
     }
 
     /// Whether it answers at all.

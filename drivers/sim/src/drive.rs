@@ -16,7 +16,7 @@ use crate::fate::{Fate, Fates};
 use crate::medium::{Discarded, InFlight, Medium};
 use crate::{
     Content, CrashReport, CrashStyle, Fault, FaultEvent, FaultKind, FaultRates, FaultRecord, Harm,
-    Image, SimDiskConfig, TraceEvent, Unsettled, hash64,
+    Image, SimDiskConfig, Slow, TraceEvent, Unsettled, hash64,
 };
 
 const TORN: Domain = Domain::new("sim.disk.torn");
@@ -514,6 +514,10 @@ impl Drive {
 
     pub(crate) fn set_rates(&mut self, rates: FaultRates) {
         self.fates.set_rates(rates);
+    }
+
+    pub(crate) fn slow_down(&mut self, slow: Slow) {
+        self.fates.slow_down(slow);
     }
 
     pub(crate) fn is_present(&self) -> bool {

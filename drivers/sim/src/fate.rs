@@ -8,7 +8,7 @@ use std::ops::Range;
 use isotherm_seam::{Domain, Draws, IoError, Lba, Mono, Nanos, Op, OpKind, draw};
 
 use crate::faults::TIME_OUT;
-use crate::{FaultPlan, FaultRates, Latency, SimDiskConfig};
+use crate::{FaultPlan, FaultRates, Latency, SimDiskConfig, Slow};
 
 const LATENCY: Domain = Domain::new("sim.disk.latency");
 const ERROR: Domain = Domain::new("sim.disk.error");
@@ -63,6 +63,12 @@ impl Fates {
 
     pub(crate) fn set_rates(&mut self, rates: FaultRates) {
         self.plan.rates = rates;
+    }
+
+    /// What has passed is forgotten, so that the list does not grow with the run.
+    pub(crate) fn slow_down(&mut self, slow: Slow) {
+        self.plan.slow.retain(|old| old.when.end > slow.when.start);
+        self.plan.slow.push(slow);
     }
 
     pub(crate) fn set_next_write(&mut self, fate: Fate) {

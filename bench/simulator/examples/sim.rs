@@ -1,0 +1,185 @@
+//! The simulator by hand.
+//!
+//! ```text
+//! cargo run --release -p isotherm-simulator --example sim -- run 17
+//!     ... replay FILE          a plan from a file
+//!     ... print 17             the plan of a seed
+//!     ... shrink 17 [--runs N] cuts the plan of a seed that fails down; prints what is left
+//!     ... soak [--first N] [--seeds N] [--threads N]
+//! ```
+
+use std::collections::BTreeMap;
+use std::process::ExitCode;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use isotherm_simulator::{Plan, Report, RunOptions, run_safely, shrink};
+use nix::sys::time::TimeValLike;
+use nix::time::ClockId;
+
+/// One seed of so many is run twice, and the two compared event by event.
+const TWICE: u64 = 20;
+
+fn cpu_s() -> f64 {
+    let now = ClockId::CLOCK_THREAD_CPUTIME_ID.now().expect("every Linux has it");
+    now.num_nanoseconds() as f64 / 1e9
+}
+
+fn number(name: &str, default: u64) -> u64 {
+    let mut args = std::env::args().skip_while(|arg| arg != name);
+    match args.nth(1) {
+        Some(text) => text.parse().unwrap_or_else(|_| panic!("{name} {text} is not a number")),
+        None => default,
+    }
+}
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = args.iter().map(String::as_str).collect();
+    let seed = |text: &str| text.parse::<u64>().expect("a seed is a number");
+    match words[..] {
+        ["run", text, ..] => one(&Plan::drawn(seed(text))),
+        ["print", text, ..] => {
+            print!("{}", Plan::drawn(seed(text)));
+            ExitCode::SUCCESS
+        }
+        ["replay", file, ..] => {
+            let text = std::fs::read_to_string(file).expect("the file can be read");
+            one(&text.parse().expect("a plan"))
+        }
+        ["shrink", text, ..] => cut_down(&Plan::drawn(seed(text))),
+        ["soak", ..] => soak(),
+        _ => {
+            eprintln!("run SEED | print SEED | replay FILE | shrink SEED | soak");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn one(plan: &Plan) -> ExitCode {
+    let before = cpu_s();
+    let report = run_safely(plan, &RunOptions { digest: true, ..RunOptions::default() });
+    println!("{report:#?}");
+    let seconds = cpu_s() - before;
+    println!(
+        "{seconds:.2} CPU seconds, {:.0} events in each, {:.0} virtual seconds in each",
+        report.events as f64 / seconds,
+        report.virtual_s / seconds
+    );
+    if report.failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn cut_down(plan: &Plan) -> ExitCode {
+    let options = RunOptions::default();
+    let report = run_safely(plan, &options);
+    let Some(failure) = report.failures.first() else {
+        println!("seed {} does not fail", plan.seed);
+        return ExitCode::SUCCESS;
+    };
+    eprintln!("{failure}");
+    std::panic::set_hook(Box::new(|_| {}));
+    let small = shrink(plan, &options, failure.rule, number("--runs", 400) as u32);
+    for failure in run_safely(&small, &options).failures {
+        println!("# {failure}");
+    }
+    print!("{small}");
+    ExitCode::FAILURE
+}
+
+#[derive(Default)]
+struct Soak {
+    seeds: u64,
+    failed: u64,
+    twice: u64,
+    cpu_s: f64,
+    virtual_s: f64,
+    events: u64,
+    operations: Vec<u64>,
+    faults: Vec<u64>,
+    mended: u64,
+    given_up: u64,
+    undecided: u64,
+    rules: BTreeMap<&'static str, u64>,
+}
+
+fn soak() -> ExitCode {
+    let (first, seeds) = (number("--first", 0), number("--seeds", 100));
+    let next = AtomicU64::new(first);
+    let sum = Mutex::new(Soak::default());
+    std::panic::set_hook(Box::new(|_| {}));
+    std::thread::scope(|scope| {
+        for _ in 0..number("--threads", 1) {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= first + seeds {
+                        return;
+                    }
+                    let plan = Plan::drawn(seed);
+                    let twice = seed % TWICE == 0;
+                    let options = RunOptions { digest: twice, ..RunOptions::default() };
+                    let before = cpu_s();
+                    let report = run_safely(&plan, &options);
+                    let spent = cpu_s() - before;
+                    let again = twice.then(|| run_safely(&plan, &options).digest);
+                    tell(seed, &report, again);
+                    add(&mut sum.lock().expect("no thread has died"), &report, spent, again);
+                }
+            });
+        }
+    });
+    let mut sum = sum.into_inner().expect("no thread has died");
+    sum.operations.sort_unstable();
+    sum.faults.sort_unstable();
+    let median = |all: &[u64]| all.get(all.len() / 2).copied().unwrap_or(0);
+    println!(
+        "{{\"seeds\":{},\"failed\":{},\"run_twice\":{},\"virtual_s\":{:.0},\"cpu_s\":{:.1},\
+         \"events_per_cpu_s\":{:.0},\"virtual_per_cpu\":{:.0},\"operations_median\":{},\
+         \"faults_median\":{},\"cells_mended\":{},\"disks_given_up\":{},\"undecided\":{},\
+         \"rules\":{:?}}}",
+        sum.seeds,
+        sum.failed,
+        sum.twice,
+        sum.virtual_s,
+        sum.cpu_s,
+        sum.events as f64 / sum.cpu_s,
+        sum.virtual_s / sum.cpu_s,
+        median(&sum.operations),
+        median(&sum.faults),
+        sum.mended,
+        sum.given_up,
+        sum.undecided,
+        sum.rules,
+    );
+    if sum.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn tell(seed: u64, report: &Report, again: Option<Option<u64>>) {
+    if let Some(failure) = report.failures.first() {
+        println!(
+            "{{\"seed\":{seed},\"failure\":{:?},\"again\":\"sim -- run {seed}\"}}",
+            failure.to_string()
+        );
+    }
+    if again.is_some_and(|digest| digest != report.digest) {
+        println!("{{\"seed\":{seed},\"failure\":\"two runs of it differ\"}}");
+    }
+}
+
+fn add(sum: &mut Soak, report: &Report, spent: f64, again: Option<Option<u64>>) {
+    sum.seeds += 1;
+    sum.twice += u64::from(again.is_some());
+    let differs = again.is_some_and(|digest| digest != report.digest);
+    sum.failed += u64::from(differs || !report.failures.is_empty());
+    if let Some(failure) = report.failures.first() {
+        *sum.rules.entry(failure.rule).or_default() += 1;
+    }
+    sum.cpu_s += spent;
+    sum.virtual_s += report.virtual_s;
+    sum.events += report.events;
+    sum.operations.push(report.tally.begun);
+    sum.faults.push(report.faults);
+    sum.mended += report.cells_mended;
+    sum.given_up += report.disks_given_up;
+    sum.undecided += report.undecided;
+}

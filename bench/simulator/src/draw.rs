@@ -1,0 +1,306 @@
+//! A plan from a seed: a cluster, a workload, and some classes of trouble at some rate.
+//!
+//! What must always hold: the same seed gives the same plan; each class of trouble is in some
+//! plans only, so that none hides another, and one plan in ten has none.
+
+use isotherm_seam::{Domain, Draws};
+
+use crate::plan::{Action, Plan, Setup, What};
+
+const SETUP: Domain = Domain::new("simulator.plan.setup");
+const WORK: Domain = Domain::new("simulator.plan.work");
+const TROUBLE: Domain = Domain::new("simulator.plan.trouble");
+
+/// Length of an era.
+const ERA_MS: u64 = 200_000;
+/// Eras of a plan: ten minutes together.
+const ERAS: u64 = 3;
+/// Before an era ends nothing new goes wrong for so long.
+const CALM_MS: u64 = 5_000;
+/// Bytes of objects that a plan keeps, of the room of its disks.
+const FILL: f64 = 0.12;
+
+/// Classes of trouble.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Class {
+    Crash,
+    Kill,
+    Pause,
+    Cut,
+    Loss,
+    Slow,
+    ClientDeath,
+    Errors,
+    Harm,
+    Writes,
+    Replace,
+}
+
+const CLASSES: [Class; 11] = [
+    Class::Crash,
+    Class::Kill,
+    Class::Pause,
+    Class::Cut,
+    Class::Loss,
+    Class::Slow,
+    Class::ClientDeath,
+    Class::Errors,
+    Class::Harm,
+    Class::Writes,
+    Class::Replace,
+];
+
+/// Between two bounds, each doubling as likely as the next.
+fn log_uniform(draws: &mut Draws, least: f64, most: f64) -> f64 {
+    // A power by squaring and halving: `powf` differs from system to system in its last bit.
+    let doublings = {
+        let mut count = 0u32;
+        while least * f64::from(1u32 << (count + 1)) < most {
+            count += 1;
+        }
+        count
+    };
+    let whole = draws.below(u64::from(doublings) + 1) as u32;
+    let low = least * f64::from(1u32 << whole);
+    low + (low.min(most - low)).max(0.0) * draws.next_f64()
+}
+
+fn exponential_ms(draws: &mut Draws, mean_ms: f64) -> u64 {
+    (isotherm_sim::exponential(draws.next_u64()) * mean_ms) as u64
+}
+
+impl Setup {
+    fn drawn(draws: &mut Draws) -> Setup {
+        let (data, parity) =
+            [(2, 1), (2, 1), (2, 2), (3, 2), (4, 2), (4, 2)][draws.below(6) as usize];
+        let least = data + parity;
+        let nodes = (least + draws.below(3)).min(8);
+        let disks = [1, 1, 1, 2, 2, 4][draws.below(6) as usize].min(12 / nodes).max(1);
+        Setup {
+            nodes,
+            disks,
+            data,
+            parity,
+            clients: 1 + draws.below(4),
+            groups: 4 + draws.below(8),
+            extents: 40,
+            hedge_ms: [20, 100, 300][draws.below(3) as usize],
+            patience_ms: [500, 2000][draws.below(2) as usize],
+            changes_max: [64, 1000, 1 << 16][draws.below(3) as usize],
+            delay_us: [25, 200, 2000][draws.below(3) as usize],
+            jitter_us: [5, 100, 1000][draws.below(3) as usize],
+        }
+    }
+}
+
+impl Plan {
+    /// The plan of a seed.
+    #[must_use]
+    pub fn drawn(seed: u64) -> Plan {
+        let draws = &mut Draws::new(seed, SETUP, 0);
+        let setup = Setup::drawn(draws);
+        let is_sunny = draws.happens(0.1);
+        let classes: Vec<Class> =
+            CLASSES.into_iter().filter(|_| draws.happens(0.5) && !is_sunny).collect();
+        let mut writer = Writer {
+            trouble_ms: log_uniform(draws, 500.0, 8_000.0),
+            operation_ms: log_uniform(draws, 60.0, 110.0),
+            reads: 0.3 + 0.4 * draws.next_f64(),
+            long: draws.happens(0.3),
+            draws: Draws::new(seed, WORK, 0),
+            trouble: Draws::new(seed, TROUBLE, 0),
+            live: Vec::new(),
+            live_bytes: 0,
+            next_object: 0,
+            setup: &setup,
+            classes: &classes,
+        };
+        let mut actions = Vec::new();
+        for _ in 0..ERAS {
+            let mut era = writer.operations();
+            era.extend(writer.troubles());
+            era.sort_by_key(|(at_ms, _)| *at_ms);
+            era.push((ERA_MS, What::Settle {}));
+            for (at_ms, what) in era {
+                actions.push(Action { number: actions.len() as u64, at_ms, what });
+            }
+        }
+        Plan { seed, setup, actions }
+    }
+}
+
+struct Writer<'a> {
+    /// Mean time between two troubles.
+    trouble_ms: f64,
+    operation_ms: f64,
+    reads: f64,
+    /// Objects of many stripes, too.
+    long: bool,
+    draws: Draws,
+    trouble: Draws,
+    /// Objects that were put, with their lengths, and when.
+    live: Vec<(u64, u64, u64)>,
+    live_bytes: u64,
+    next_object: u64,
+    setup: &'a Setup,
+    classes: &'a [Class],
+}
+
+impl Writer<'_> {
+    fn len(&mut self) -> u64 {
+        let draws = &mut self.draws;
+        match draws.below(1000) {
+            0..20 => draws.below(8),
+            20..900 => 1 << (4 + draws.below(10)) | draws.below(4096),
+            900..985 => draws.below(200_000),
+            985..994 => draws.below(1 << 20),
+            994..999 => (1 << 20) + draws.below(self.setup.data << 20),
+            _ if self.long => (self.setup.data << 20) + draws.below(self.setup.data << 21),
+            _ => 1 << 20,
+        }
+    }
+
+    fn operations(&mut self) -> Vec<(u64, What)> {
+        let room = (self.setup.nodes * self.setup.disks * self.setup.extents) << 21;
+        // A byte is kept as (k + m) / k or as m + 1.
+        let room = (room as f64 * FILL / (self.setup.parity as f64 + 1.0)) as u64;
+        let mut out = Vec::new();
+        let mut at_ms = 0;
+        loop {
+            at_ms += exponential_ms(&mut self.draws, self.operation_ms);
+            if at_ms >= ERA_MS {
+                return out;
+            }
+            let client = self.draws.below(self.setup.clients);
+            let pick = self.draws.next_f64();
+            let what = if self.live.len() < 5 || pick > self.reads + 0.25 {
+                let len = self.len();
+                let object = self.next_object;
+                self.next_object += 1;
+                self.live.push((object, len, at_ms));
+                self.live_bytes += len;
+                out.push((at_ms, What::Put { client, object, len }));
+                if self.live_bytes < room && self.live.len() < 600 {
+                    continue;
+                }
+                // One has to go for it.
+                let at = self.draws.below(self.live.len() as u64 / 2) as usize;
+                let (object, len, _) = self.live.remove(at);
+                self.live_bytes -= len;
+                What::Delete { client, object }
+            } else if pick < self.reads + 0.2 {
+                let at = self.draws.below(self.live.len() as u64) as usize;
+                // Some are asked for often.
+                let at = if self.draws.happens(0.3) { at % 8 } else { at };
+                let object = self.live[at.min(self.live.len() - 1)].0;
+                match self.draws.below(100) {
+                    0..3 => What::List { client },
+                    3..30 => {
+                        let (from, len) = (self.draws.below(1000), self.draws.below(20_000));
+                        What::Range { client, object, from, len }
+                    }
+                    _ => What::Get { client, object },
+                }
+            } else {
+                let at = self.draws.below(self.live.len() as u64) as usize;
+                let object = self.live[at].0;
+                // Sometimes it is deleted and still asked for.
+                if !self.draws.happens(0.1) {
+                    let (_, len, _) = self.live.remove(at);
+                    self.live_bytes -= len;
+                }
+                What::Delete { client, object }
+            };
+            out.push((at_ms, what));
+        }
+    }
+
+    fn troubles(&mut self) -> Vec<(u64, What)> {
+        let mut out = Vec::new();
+        if self.classes.is_empty() {
+            return out;
+        }
+        let (nodes, parity) = (self.setup.nodes, self.setup.parity);
+        let draws = &mut self.trouble;
+        // Narrow: m nodes have all the trouble. Wide: harm on m - 1, hindrance everywhere.
+        let is_narrow = draws.happens(0.5);
+        let first = draws.below(nodes);
+        let hot = |draws: &mut Draws, count: u64| (first + draws.below(count.max(1))) % nodes;
+        let harmed = if is_narrow { parity } else { parity - 1 };
+        let mut at_ms = 0;
+        loop {
+            at_ms += exponential_ms(draws, self.trouble_ms);
+            if at_ms + CALM_MS >= ERA_MS {
+                return out;
+            }
+            let class = self.classes[draws.below(self.classes.len() as u64) as usize];
+            let any = if is_narrow { hot(draws, parity) } else { draws.below(nodes) };
+            let ill = hot(draws, harmed);
+            let disk = draws.below(self.setup.disks);
+            let ms = exponential_ms(draws, 4_000.0) + 1;
+            let what = match class {
+                // A crash in the midst of much is worth more than the time it is gone for.
+                Class::Crash => What::Crash { node: any, style: draws.below(1 << 30), ms },
+                Class::Kill => What::Kill { node: any, ms },
+                Class::Pause => What::Pause { node: any, ms: ms * 2 },
+                Class::Cut => {
+                    let machines = nodes + self.setup.clients;
+                    let from = 1 + draws.below((1 << machines) - 1);
+                    What::Cut { node: any, from, way: draws.below(3), ms: ms * 2 }
+                }
+                Class::Loss if is_narrow => continue,
+                Class::Loss => What::Loss { per_10000: 1 + draws.below(500), ms },
+                Class::Slow => {
+                    let factor = 1 << (2 + draws.below(9));
+                    What::Slow { node: any, disk, factor, ms: ms * 2 }
+                }
+                Class::ClientDeath => {
+                    What::ClientDeath { client: draws.below(self.setup.clients), ms }
+                }
+                _ if harmed == 0 => continue,
+                Class::Errors => {
+                    let per_10000 = log_uniform(draws, 10.0, 2_000.0) as u64;
+                    What::Errors { node: ill, disk, kind: draws.below(5), per_10000, ms }
+                }
+                Class::Harm => What::Harm {
+                    node: ill,
+                    disk,
+                    at: draws.below(1000),
+                    blocks: 1 + log_uniform(draws, 1.0, 500.0) as u64,
+                    kind: draws.below(2),
+                },
+                Class::Writes if draws.happens(0.5) => What::LoseWrite { node: ill, disk },
+                Class::Writes => What::StrayWrite { node: ill, disk, at: draws.below(1000) },
+                // A whole disk is more work than all else.
+                Class::Replace if draws.happens(0.9) => continue,
+                Class::Replace => What::Replace { node: ill, disk, ms },
+            };
+            out.push((at_ms, what));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plans_have_enough_to_do() {
+        let plans: Vec<Plan> = (0..200).map(Plan::drawn).collect();
+        let mut operations: Vec<usize> = plans.iter().map(Plan::operations).collect();
+        let mut faults: Vec<usize> = plans.iter().map(Plan::faults).collect();
+        operations.sort_unstable();
+        faults.sort_unstable();
+        assert!(operations[100] >= 5_000, "median of operations {}", operations[100]);
+        assert!(faults[100] >= 100, "median of planned faults {}", faults[100]);
+        let sunny = faults.iter().filter(|&&faults| faults == 0).count();
+        assert!((5..=45).contains(&sunny), "{sunny} of 200 without trouble");
+        for word in ["crash", "kill", "pause", "cut", "loss", "slow", "errors", "harm"] {
+            let count = plans
+                .iter()
+                .filter(|plan| plan.actions.iter().any(|action| action.what.word() == word))
+                .count();
+            assert!((40..=140).contains(&count), "{word} in {count} of 200");
+        }
+    }
+}

@@ -1,0 +1,328 @@
+//! The ground truth: what was acknowledged, and all that clients saw.
+//!
+//! What must always hold: a byte of an object follows from the object's number and the byte's
+//! place, so any other byte is seen for what it is at once, without keeping what was put.
+
+use std::collections::BTreeMap;
+
+use isotherm_client::{ClientError, Locator};
+use isotherm_seam::{Domain, draw};
+
+use crate::linear::{self, Event, Saw, Verdict};
+
+const CONTENT: Domain = Domain::new("simulator.content");
+const NUMBER: Domain = Domain::new("simulator.object");
+
+/// What is wrong with a run.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Failure {
+    /// Which rule was broken: what a plan is cut down by.
+    pub rule: &'static str,
+    /// How.
+    pub what: String,
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", self.rule, self.what)
+    }
+}
+
+/// What is known of an object.
+#[derive(Clone, Debug)]
+pub(crate) struct Entry {
+    pub(crate) len: u64,
+    /// Once its put was acknowledged.
+    pub(crate) locator: Option<Locator>,
+    /// Its put is under way.
+    pub(crate) is_putting: bool,
+    events: Vec<Event>,
+    /// Calls under way that matter to the order: reads and deletes, by their place.
+    open_deletes: u32,
+    pub(crate) delete_called: bool,
+    pub(crate) delete_acknowledged: bool,
+}
+
+/// What happened so far.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Tally {
+    /// Operations that were begun.
+    pub begun: u64,
+    /// That ended well; a read that was told of a delete is one of them.
+    pub good: u64,
+    /// That failed.
+    pub failed: u64,
+    /// Whose object had never been acknowledged.
+    pub skipped: u64,
+    /// Bytes that were read and compared.
+    pub bytes_read: u64,
+}
+
+/// All objects of a run.
+pub(crate) struct Ledger {
+    seed: u64,
+    pub(crate) objects: BTreeMap<u64, Entry>,
+    place: u64,
+    pub(crate) failures: Vec<Failure>,
+    pub(crate) tally: Tally,
+}
+
+/// Failures that are kept: the first says most.
+const FAILURES_MAX: usize = 16;
+
+impl Ledger {
+    pub(crate) fn new(seed: u64) -> Ledger {
+        Ledger {
+            seed,
+            objects: BTreeMap::new(),
+            place: 0,
+            failures: Vec::new(),
+            tally: Tally::default(),
+        }
+    }
+
+    /// The number under which an object of the plan is put. Never used again.
+    pub(crate) fn id(&self, object: u64) -> u128 {
+        u128::from(draw(self.seed, NUMBER, object, 0)) << 64 | u128::from(object)
+    }
+
+    /// The object of a number; `None` if no object has it.
+    pub(crate) fn object_of(&self, id: u128) -> Option<u64> {
+        let object = id as u64;
+        (self.id(object) == id && self.objects.contains_key(&object)).then_some(object)
+    }
+
+    /// The bytes of an object from a place on.
+    pub(crate) fn content(&self, object: u64, from: u64, len: usize) -> Vec<u8> {
+        let mut out = Vec::with_capacity(len + 16);
+        let mut word = from / 8;
+        while (out.len() as u64) < from % 8 + len as u64 {
+            out.extend_from_slice(&self.word(object, word).to_le_bytes());
+            word += 1;
+        }
+        out.drain(..(from % 8) as usize);
+        out.truncate(len);
+        out
+    }
+
+    /// Cheap, and no two words alike within an object or between two.
+    fn word(&self, object: u64, word: u64) -> u64 {
+        let key = draw(self.seed, CONTENT, object, word >> 8);
+        (key ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(31) ^ key
+    }
+
+    pub(crate) fn fail(&mut self, rule: &'static str, what: String) {
+        if self.failures.len() < FAILURES_MAX {
+            self.failures.push(Failure { rule, what });
+        }
+    }
+
+    fn next_place(&mut self) -> u64 {
+        self.place += 1;
+        self.place
+    }
+
+    /// A put begins.
+    pub(crate) fn put_begins(&mut self, object: u64, len: u64) {
+        self.tally.begun += 1;
+        let entry = Entry {
+            len,
+            locator: None,
+            is_putting: true,
+            events: Vec::new(),
+            open_deletes: 0,
+            delete_called: false,
+            delete_acknowledged: false,
+        };
+        let before = self.objects.insert(object, entry);
+        assert!(before.is_none(), "object {object} is put twice: the plan is wrong");
+    }
+
+    pub(crate) fn put_ends(&mut self, object: u64, result: Result<Locator, ClientError>) {
+        let wanted = self.id(object);
+        let entry = self.objects.get_mut(&object).expect("its put has begun");
+        entry.is_putting = false;
+        match result {
+            Ok(locator) => {
+                self.tally.good += 1;
+                let is_it = locator.object == wanted && locator.len_bytes == entry.len;
+                entry.locator = Some(locator);
+                if !is_it {
+                    self.fail("locator", format!("object {object} got {locator:?}"));
+                }
+            }
+            Err(error) => {
+                self.tally.failed += 1;
+                let is_honest = !matches!(
+                    error,
+                    ClientError::OutOfRange { .. }
+                        | ClientError::Locator(_)
+                        | ClientError::TooLong { .. }
+                        | ClientError::OtherCluster
+                        | ClientError::NotFound
+                        | ClientError::Lost { .. }
+                        | ClientError::Corrupt { .. }
+                );
+                if !is_honest {
+                    self.fail("error", format!("the put of object {object} answered {error:?}"));
+                }
+            }
+        }
+    }
+
+    /// A read or a delete begins, if the object was ever acknowledged: its locator, and the place
+    /// of the call.
+    pub(crate) fn begins(&mut self, object: u64) -> Option<(Locator, u64)> {
+        match self.objects.get(&object).and_then(|entry| entry.locator) {
+            Some(locator) => {
+                self.tally.begun += 1;
+                Some((locator, self.next_place()))
+            }
+            None => {
+                self.tally.skipped += 1;
+                None
+            }
+        }
+    }
+
+    /// A read of bytes from a place on ends. `now_ms` is for the report only.
+    pub(crate) fn read_ends(
+        &mut self,
+        object: u64,
+        call: u64,
+        from: u64,
+        len: u64,
+        result: Result<Vec<u8>, ClientError>,
+        now_ms: u64,
+    ) {
+        let back = Some(self.next_place());
+        let saw = match result {
+            Ok(bytes) => {
+                self.tally.bytes_read += bytes.len() as u64;
+                let expected = self.content(object, from, len as usize);
+                if bytes != expected {
+                    let at = bytes.iter().zip(&expected).position(|(a, b)| a != b);
+                    let what = format!(
+                        "object {object}: {} bytes instead of {len} from byte {from} on, the first \
+                         other one at {at:?}, at {now_ms} ms",
+                        bytes.len()
+                    );
+                    return self.fail("bytes", what);
+                }
+                Some(Saw::Bytes)
+            }
+            Err(ClientError::Deleted | ClientError::NotFound) => {
+                let entry = &self.objects[&object];
+                // Without a delete there is nothing to look for.
+                if !entry.delete_called {
+                    let what = format!("object {object} is gone without a delete, at {now_ms} ms");
+                    self.fail("durability", what);
+                    return;
+                }
+                Some(Saw::Gone)
+            }
+            Err(error @ (ClientError::Lost { .. } | ClientError::Corrupt { .. })) => {
+                let entry = &self.objects[&object];
+                // The remains of a deleted object are allowed to look like that.
+                if !entry.delete_called {
+                    let what = format!("object {object}: {error}, at {now_ms} ms");
+                    self.fail("durability", what);
+                }
+                None
+            }
+            Err(
+                error @ (ClientError::OutOfRange { .. }
+                | ClientError::Locator(_)
+                | ClientError::OtherCluster
+                | ClientError::TooLong { .. }),
+            ) => {
+                self.fail("error", format!("a read of object {object} answered {error:?}"));
+                None
+            }
+            Err(_) => None,
+        };
+        match saw {
+            Some(saw) => {
+                self.tally.good += 1;
+                let entry = self.objects.get_mut(&object).expect("it was begun");
+                entry.events.push(Event { call, back, saw });
+            }
+            None => self.tally.failed += 1,
+        }
+    }
+
+    /// A delete begins. It counts as perhaps done until it ends.
+    pub(crate) fn delete_begins(&mut self, object: u64) {
+        let entry = self.objects.get_mut(&object).expect("it was begun");
+        entry.delete_called = true;
+        entry.open_deletes += 1;
+    }
+
+    pub(crate) fn delete_ends(&mut self, object: u64, call: u64, result: Result<(), ClientError>) {
+        let place = self.next_place();
+        let entry = self.objects.get_mut(&object).expect("it was begun");
+        entry.open_deletes -= 1;
+        match result {
+            Ok(()) => {
+                self.tally.good += 1;
+                entry.delete_acknowledged = true;
+                entry.events.push(Event { call, back: Some(place), saw: Saw::Deleted });
+            }
+            Err(_) => {
+                self.tally.failed += 1;
+                entry.events.push(Event { call, back: None, saw: Saw::MaybeDeleted });
+            }
+        }
+    }
+
+    /// The machine of a client has died: what was under way never returns. Deletes are given by
+    /// object and the place of their call.
+    pub(crate) fn never_ends(&mut self, deletes: &[(u64, u64)], puts: &[u64]) {
+        for &(object, call) in deletes {
+            let entry = self.objects.get_mut(&object).expect("it was begun");
+            entry.open_deletes -= 1;
+            entry.events.push(Event { call, back: None, saw: Saw::MaybeDeleted });
+        }
+        for object in puts {
+            self.objects.get_mut(object).expect("it was begun").is_putting = false;
+        }
+    }
+
+    /// Objects that must be there: acknowledged, and no delete was ever asked for.
+    pub(crate) fn living(&self) -> Vec<(u64, Locator)> {
+        let entries = self.objects.iter().filter(|(_, entry)| !entry.delete_called);
+        entries.filter_map(|(&object, entry)| Some((object, entry.locator?))).collect()
+    }
+
+    /// Objects of which a delete was asked for.
+    pub(crate) fn dying(&self) -> Vec<(u64, Locator)> {
+        let entries = self.objects.iter().filter(|(_, entry)| entry.delete_called);
+        entries.filter_map(|(&object, entry)| Some((object, entry.locator?))).collect()
+    }
+
+    /// Looks at all that clients saw. Returns how many objects could not be decided.
+    pub(crate) fn check_order(&mut self) -> u64 {
+        let mut unknown = 0;
+        let mut bad = Vec::new();
+        for (&object, entry) in &self.objects {
+            let gone = entry.events.iter().any(|event| event.saw != Saw::Bytes);
+            // Reads of bytes alone are in order however they lie.
+            if !gone {
+                continue;
+            }
+            match linear::check(&entry.events) {
+                Verdict::Linear => {}
+                Verdict::Unknown => unknown += 1,
+                Verdict::NotLinear => bad.push((object, entry.events.clone())),
+            }
+        }
+        for (object, mut events) in bad {
+            events.sort_unstable();
+            let acknowledged = events.iter().any(|event| event.saw == Saw::Deleted);
+            let rule = if acknowledged { "resurrection" } else { "order" };
+            let tail = &events[events.len().saturating_sub(8)..];
+            self.fail(rule, format!("object {object}: no order explains {tail:?}"));
+        }
+        unknown
+    }
+}
