@@ -6,6 +6,7 @@
 //! | `endpoint.rs` | [`Quic`]: the socket, its connections, the turn that drives them     |
 //! | `link.rs`     | one connection: its calls, requests, and end                         |
 //! | `message.rs`  | a header and a body on a stream                                      |
+//! | `loans.rs`    | pool buffers that go out without a copy                              |
 //! | `told.rs`     | the ordered stream that overtakes them                               |
 //! | `slots.rs`    | numbers of calls                                                     |
 //! | `chance.rs`   | [`NodeKeys`]; connection ids from the seam's chance                  |
@@ -17,6 +18,7 @@ mod config;
 mod counters;
 mod endpoint;
 mod link;
+mod loans;
 mod message;
 mod null;
 mod slots;

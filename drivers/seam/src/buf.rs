@@ -330,6 +330,12 @@ impl Deref for LentBuf {
     }
 }
 
+impl AsRef<[u8]> for LentBuf {
+    fn as_ref(&self) -> &[u8] {
+        self
+    }
+}
+
 impl DerefMut for LentBuf {
     fn deref_mut(&mut self) -> &mut [u8] {
         // SAFETY: as in `deref`; `&mut self` is the only access.

@@ -90,8 +90,8 @@ const STREAM_WINDOW: u32 = (HEADER_BYTES + BODY_BYTES_MAX) as u32;
 /// What a peer may send unread on all streams.
 const RECEIVE_WINDOW: u32 = 32 << 20;
 
-/// What is kept for a peer that has not acknowledged it.
-const SEND_WINDOW: u64 = 32 << 20;
+/// What is kept for a peer that has not acknowledged it: 2 ms at 32 Gb/s.
+const SEND_WINDOW: u64 = 8 << 20;
 
 /// Congestion window at the start. In a cluster's network the common 14 kB only make the first
 /// answers slow; below the datagram's size nothing would move at all.

@@ -36,12 +36,16 @@ use quinn_proto::{
 use crate::quic::chance::{self, Cids, CoreTime};
 use crate::quic::config::{self, Crypto, QuicConfig};
 use crate::quic::counters::QuicCounters;
-use crate::quic::link::{Link, LinkState, Phase, QuicSession, farewell};
+use crate::quic::link::{Link, LinkState, Phase, QuicSession, closed_by, farewell};
+use crate::quic::loans::Loans;
 use crate::quic::null;
 use crate::{Closed, Connection, Network, PeerAddr};
 
 /// Buffers that one call of the socket fills.
 const RECV_BUFS: usize = 4;
+/// What came in a buffer is copied out of it below this length; above, the buffer goes with it
+/// and a new one takes its place.
+const WORTH_KEEPING: usize = 32 << 10;
 /// Such calls in one turn: with full buffers some 60 µs of work at 8,972 bytes a datagram.
 const RECEIVES_PER_TURN: usize = 4;
 /// Sends of one connection in one turn.
@@ -63,6 +67,7 @@ pub struct Quic {
     /// add to it while the endpoint is at work.
     touched: RefCell<VecDeque<Rc<Link>>>,
     acceptor: Waiter,
+    loans: Rc<Loans>,
 }
 
 struct State {
@@ -76,7 +81,8 @@ struct State {
     setup: Setup,
     time: Arc<CoreTime>,
     counters: QuicCounters,
-    bufs: Vec<Vec<u8>>,
+    bufs: Vec<BytesMut>,
+    recv_bytes: usize,
     received: Vec<Received>,
     out: Vec<u8>,
     /// What the socket had no room for. Nothing else is sent before it.
@@ -137,7 +143,8 @@ impl Quic {
             setup,
             time,
             counters: QuicCounters::default(),
-            bufs: vec![vec![0; recv_bytes]; RECV_BUFS],
+            bufs: (0..RECV_BUFS).map(|_| BytesMut::zeroed(recv_bytes)).collect(),
+            recv_bytes,
             received: Vec::with_capacity(RECV_BUFS),
             out: Vec::with_capacity(socket.limits().send_bytes_max),
             blocked: None,
@@ -152,6 +159,7 @@ impl Quic {
             state: RefCell::new(state),
             touched: RefCell::default(),
             acceptor: core.waiter(),
+            loans: Rc::default(),
         }
     }
 
@@ -216,11 +224,16 @@ impl Quic {
                 std::array::from_fn(|_| IoSliceMut::new(bufs.next().expect("as many as slices")))
             };
             let count = state.socket.recv_batch(now, &mut slices, &mut received);
-            for (buf, received) in bufs.iter().zip(&received) {
-                let data = &buf[..received.len_bytes];
+            for (buf, received) in bufs.iter_mut().zip(&received) {
                 state.counters.receives += 1;
-                state.counters.bytes_in += data.len() as u64;
-                let mut data = BytesMut::from(data);
+                state.counters.bytes_in += received.len_bytes as u64;
+                let mut data = if received.len_bytes < WORTH_KEEPING {
+                    BytesMut::from(&buf[..received.len_bytes])
+                } else {
+                    let mut full = std::mem::replace(buf, BytesMut::zeroed(state.recv_bytes));
+                    full.truncate(received.len_bytes);
+                    full
+                };
                 while !data.is_empty() {
                     let one = data.split_to(received.stride_bytes.min(data.len()));
                     state.counters.datagrams_in += 1;
@@ -289,12 +302,18 @@ impl Quic {
         let (at, from) = (self.instant(now), incoming.remote_address());
         let (endpoint, out) = (&mut state.endpoint, &mut state.out);
         let accepted = catch_unwind(AssertUnwindSafe(|| {
-            endpoint.accept(incoming, at, out, None).map_err(|error| error.response)
+            let accepted = endpoint.accept(incoming, at, out, None);
+            accepted.map_err(|error| (closed_by(&error.cause), error.response))
         }));
         match accepted {
             Err(_) => state.counters.panics += 1,
-            Ok(Err(response)) => {
-                state.counters.junk += 1;
+            Ok(Err((why, response))) => {
+                // TLS has looked at the first message already.
+                match why {
+                    Closed::Untrusted => state.counters.refused_untrusted += 1,
+                    Closed::Protocol => state.counters.refused_protocol += 1,
+                    _ => state.counters.junk += 1,
+                }
                 if let Some(transmit) = response {
                     self.respond(state, now, &transmit);
                 }
@@ -317,7 +336,7 @@ impl Quic {
         peer: PeerAddr,
     ) -> Rc<Link> {
         let until = now + self.config.handshake_timeout;
-        let link = Link::new(&self.me, &self.core, conn, peer, now, until);
+        let link = Link::new(&self.me, &self.core, &self.loans, conn, peer, now, until);
         link.handle.set(Some(handle));
         let before = state.links.insert(handle.0, Rc::clone(&link));
         debug_assert!(before.is_none(), "quinn-proto uses a number again once it is drained");
@@ -472,6 +491,7 @@ impl Quic {
                 state.accepted.push_back(Rc::clone(link));
                 self.acceptor.wake();
             }
+            link.unstick(link_state);
             let Some(conn) = &mut link_state.conn else { return false };
             let mut is_drained = false;
             let mut answered = false;
@@ -611,6 +631,7 @@ impl Source for Quic {
         if !self.touched.borrow().is_empty() {
             self.drive_all(state, now);
         }
+        self.loans.reclaim();
         events
     }
 
@@ -642,7 +663,7 @@ impl Network for Quic {
                     ConnectError::CidsExhausted => Closed::Full,
                     _ => Closed::Silent,
                 };
-                Link::over(&self.me, &self.core, peer, why, now)
+                Link::over(&self.me, &self.core, &self.loans, peer, why, now)
             }
         };
         Connection::new(Rc::new(QuicSession(link)))
@@ -685,5 +706,6 @@ impl Drop for Quic {
             }
             link_state.conn = None;
         }
+        self.loans.reclaim();
     }
 }

@@ -26,6 +26,7 @@ use quinn_proto::{
 
 use crate::quic::counters::QuicCounters;
 use crate::quic::endpoint::Quic;
+use crate::quic::loans::Loans;
 use crate::quic::message::{Incoming, Outgoing, Read, Sent};
 use crate::quic::slots::Slots;
 use crate::quic::told::{Inbox, Outbox};
@@ -65,6 +66,7 @@ pub(crate) struct Link {
     pub(crate) is_touched: Cell<bool>,
     /// Its number at the endpoint, until that has forgotten it.
     pub(crate) handle: Cell<Option<ConnectionHandle>>,
+    loans: Rc<Loans>,
     ready: Waiter,
     requests: Waiter,
     told: Waiter,
@@ -110,6 +112,10 @@ pub(crate) struct LinkState {
     requests: Slots<RequestSlot>,
     arrived: VecDeque<Ticket>,
     streams: BTreeMap<StreamId, Owner>,
+    /// Streams whose message found no room, the oldest first.
+    blocked: VecDeque<StreamId>,
+    /// The one of them for which the connection will say when there is room.
+    awaited: Option<StreamId>,
     outbox: Outbox,
     told_out: Option<StreamId>,
     inbox: Inbox,
@@ -126,13 +132,14 @@ impl Link {
     pub(crate) fn new(
         quic: &Weak<Quic>,
         core: &Handle,
+        loans: &Rc<Loans>,
         conn: quinn_proto::Connection,
         peer: PeerAddr,
         now: Mono,
         handshake_until: Mono,
     ) -> Rc<Link> {
         let dialled = conn.side().is_client();
-        let link = Link::over(quic, core, peer, Closed::Here, now);
+        let link = Link::over(quic, core, loans, peer, Closed::Here, now);
         {
             let state = &mut *link.state.borrow_mut();
             state.conn = Some(conn);
@@ -147,6 +154,7 @@ impl Link {
     pub(crate) fn over(
         quic: &Weak<Quic>,
         core: &Handle,
+        loans: &Rc<Loans>,
         peer: PeerAddr,
         why: Closed,
         now: Mono,
@@ -161,6 +169,8 @@ impl Link {
             requests: Slots::default(),
             arrived: VecDeque::new(),
             streams: BTreeMap::new(),
+            blocked: VecDeque::new(),
+            awaited: None,
             outbox: Outbox::default(),
             told_out: None,
             inbox: Inbox::default(),
@@ -176,6 +186,7 @@ impl Link {
             state: RefCell::new(state),
             is_touched: Cell::new(false),
             handle: Cell::new(None),
+            loans: Rc::clone(loans),
             ready: core.waiter(),
             requests: core.waiter(),
             told: core.waiter(),
@@ -288,6 +299,7 @@ impl Link {
         state.requests.clear();
         state.arrived.clear();
         state.streams.clear();
+        state.blocked.clear();
         self.ready.wake();
         self.requests.wake();
         self.told.wake();
@@ -304,7 +316,7 @@ impl Link {
             StreamEvent::Readable { id } if state.told_in == Some(id) => self.read_told(state),
             StreamEvent::Readable { id } => self.read(state, id, counters),
             StreamEvent::Writable { id } if state.told_out == Some(id) => self.pump_told(state),
-            StreamEvent::Writable { id } => self.write(state, id),
+            StreamEvent::Writable { .. } => self.write_blocked(state),
             StreamEvent::Stopped { id, .. } => self.stopped(state, id),
             StreamEvent::Available { dir: Dir::Bi } => self.open_queued(state),
             StreamEvent::Available { dir: Dir::Uni } | StreamEvent::Finished { .. } => {}
@@ -449,17 +461,47 @@ impl Link {
         }
     }
 
-    /// Sends on a stream what there is room for.
+    /// Sends the message of a stream, behind those that wait for room.
     fn write(&self, state: &mut LinkState, id: StreamId) {
-        let (Some(conn), Some(owner)) = (&mut state.conn, state.streams.get(&id)) else { return };
+        state.blocked.push_back(id);
+        if state.blocked.len() == 1 {
+            self.write_blocked(state);
+        }
+    }
+
+    /// Asks again for room when who asked for it is gone.
+    pub(crate) fn unstick(&self, state: &mut LinkState) {
+        if state.blocked.front().is_some_and(|&id| state.awaited != Some(id)) {
+            self.write_blocked(state);
+        }
+    }
+
+    /// There is room again: the oldest first. quinn-proto would name the latest that asked, and
+    /// let the oldest starve.
+    fn write_blocked(&self, state: &mut LinkState) {
+        while let Some(&id) = state.blocked.front() {
+            if !state.streams.contains_key(&id) || self.write_now(state, id) {
+                state.blocked.pop_front();
+            } else {
+                state.awaited = Some(id);
+                return;
+            }
+        }
+    }
+
+    /// Sends on a stream what there is room for. False if that is not all.
+    fn write_now(&self, state: &mut LinkState, id: StreamId) -> bool {
+        let (Some(conn), Some(owner)) = (&mut state.conn, state.streams.get(&id)) else {
+            return true;
+        };
         let out = match *owner {
             Owner::Call(ticket) => state.calls.get(ticket).map(|call| &mut call.out),
             Owner::Request(ticket) => state.requests.get(ticket).map(|slot| &mut slot.out),
         };
-        let Some(out) = out else { return };
-        let Some(outgoing) = out else { return };
+        let Some(out) = out else { return true };
+        let Some(outgoing) = out else { return true };
         match (outgoing.pump(&mut conn.send_stream(id)), owner) {
-            (Sent::Blocked, _) => {}
+            (Sent::Blocked, _) => return false,
             (Sent::Whole, Owner::Call(_)) => *out = None,
             (Sent::Whole, &Owner::Request(ticket)) => {
                 state.requests.remove(ticket);
@@ -468,6 +510,7 @@ impl Link {
             // The event says so too, and does the rest.
             (Sent::Stopped, _) => {}
         }
+        true
     }
 
     /// Sends what is to be told.
@@ -516,7 +559,8 @@ impl Link {
     }
 }
 
-fn closed_by(reason: &ConnectionError) -> Closed {
+/// What the end of a connection means.
+pub(crate) fn closed_by(reason: &ConnectionError) -> Closed {
     let of_code = |code: TransportErrorCode| {
         let code = u64::from(code);
         match code {
@@ -561,7 +605,7 @@ impl Session for QuicSession {
         let is_over = done.is_some();
         let call = CallSlot {
             stream: None,
-            out: (!is_over).then(|| Outgoing::new(request)),
+            out: (!is_over).then(|| Outgoing::new(request, &link.loans)),
             answer: Incoming::new(),
             done,
             waiter: link.core.waiter(),
@@ -601,6 +645,9 @@ impl Session for QuicSession {
             return state.queued.retain(|&queued| queued != ticket);
         };
         state.streams.remove(&id);
+        if state.blocked.front() == Some(&id) {
+            state.blocked.pop_front();
+        }
         if let Some(conn) = &mut state.conn {
             let _ = conn.send_stream(id).reset(cut::ABANDONED);
             let _ = conn.recv_stream(id).stop(cut::ABANDONED);
@@ -639,7 +686,7 @@ impl Session for QuicSession {
             state.requests.remove(ticket);
             return;
         }
-        slot.out = Some(Outgoing::new(answer));
+        slot.out = Some(Outgoing::new(answer, &self.0.loans));
         let id = slot.stream;
         self.0.prefer_older(state, id);
         self.0.write(state, id);

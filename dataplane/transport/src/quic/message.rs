@@ -12,11 +12,15 @@ use bytes::Bytes;
 use isotherm_wire::{Envelope, HEADER_BYTES, HeaderBytes, WireError};
 use quinn_proto::{ReadError, RecvStream, SendStream, WriteError};
 
+use crate::quic::loans::Loans;
 use crate::{Body, Frame};
 
 /// Pieces that a pool buffer is copied in. Longer ones would each be mapped and unmapped by the
 /// allocator.
 const COPY_BYTES: usize = 64 << 10;
+
+/// From this length on a pool buffer is lent: copying less than this is cheaper than a loan.
+const WORTH_LENDING: usize = 8 << 10;
 
 /// A message on its way out.
 #[derive(Default)]
@@ -46,7 +50,7 @@ pub(crate) enum Sent {
 }
 
 impl Outgoing {
-    pub(crate) fn new(frame: Frame) -> Outgoing {
+    pub(crate) fn new(frame: Frame, loans: &Loans) -> Outgoing {
         let header = frame.header;
         match frame.body {
             Body::Empty => {
@@ -57,7 +61,22 @@ impl Outgoing {
                 chunks.insert(0, Bytes::copy_from_slice(&header));
                 Outgoing { chunks, ..Outgoing::default() }
             }
-            body @ Body::Buffer(..) => {
+            Body::Buffer(buf, spans) => {
+                let len: usize = spans.iter().map(|(from, to)| (to - from) as usize).sum();
+                let lent = if len >= WORTH_LENDING { loans.lend(buf) } else { Err(buf) };
+                let buf = match lent {
+                    Ok(bytes) => {
+                        let mut chunks = Vec::with_capacity(1 + spans.len());
+                        chunks.push(Bytes::copy_from_slice(&header));
+                        let spans = spans.iter().filter(|(from, to)| from < to);
+                        chunks.extend(
+                            spans.map(|&(from, to)| bytes.slice(from as usize..to as usize)),
+                        );
+                        return Outgoing { chunks, ..Outgoing::default() };
+                    }
+                    Err(buf) => buf,
+                };
+                let body = Body::Buffer(buf, spans);
                 let mut rest = Rest { body, piece: 0, at: 0 };
                 let mut first = Vec::with_capacity(HEADER_BYTES + rest.body.len().min(COPY_BYTES));
                 first.extend_from_slice(&header);

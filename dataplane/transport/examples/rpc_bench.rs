@@ -1,0 +1,276 @@
+//! What a call costs: a server on core 0, a client on core 1, real sockets on loopback, mutual TLS.
+//!
+//! ```text
+//! cargo run --release -p isotherm-transport --example rpc_bench            # the table
+//! cargo run --release -p isotherm-transport --example rpc_bench -- MTU BYTES DEPTH SECONDS
+//! cargo run --release -p isotherm-transport --example rpc_bench -- idle CONNECTIONS SECONDS
+//! ```
+//!
+//! A request is a header and 128 bytes; the answer comes from a buffer of the server's pool, as a
+//! node's does. CRCs of bodies are not taken: that is for those who read and write them.
+#![allow(clippy::disallowed_methods, reason = "a bench: it makes its own threads")]
+
+use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::mpsc;
+use std::thread::{JoinHandle, spawn};
+
+use isotherm_host::{HostClock, OsEntropy, pin};
+use isotherm_reactor::{Handle, Reactor, ReactorConfig};
+use isotherm_seam::{BufPool, Clock, CoreId, Nanos, PoolLayout};
+use isotherm_transport::quic::{Crypto, NodeKeys, Quic, QuicConfig, QuicCounters};
+use isotherm_transport::{
+    Body, Ca, Connection, Frame, Identities, LeafRequest, Network, PeerAddr, SPANS_MAX, TlsIdentity,
+};
+use isotherm_uring::{Ring, RingConfig};
+use isotherm_wire::{Envelope, HEADER_BYTES, VERSION};
+use nix::time::{ClockId, clock_gettime};
+
+/// Where a request says how long its answer is to be.
+const WANTED_AT: usize = 20;
+
+fn main() {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let number = |i: usize| args[i].parse::<u64>().expect("a number");
+    match args.len() {
+        0 => table(),
+        3 if args[0] == "idle" => idle(number(1) as usize, number(2)),
+        4 => Run { mtu: number(0) as u16, bytes: number(1) as usize, depth: number(2) as usize }
+            .print(number(3)),
+        _ => panic!("no arguments, `idle CONNECTIONS SECONDS`, or MTU BYTES DEPTH SECONDS"),
+    }
+}
+
+fn table() {
+    println!("| mtu | answer | depth | calls/s | p50 us | p99 us | Gb/s | cpu server, client |");
+    println!("|---|---|---|---|---|---|---|---|");
+    for (bytes, depth) in [(4096, 1), (4096, 16), (65_536, 1), (65_536, 16), (1 << 20, 16)] {
+        for mtu in [1452, 8972] {
+            Run { mtu, bytes, depth }.print(2);
+        }
+    }
+    idle(100, 10);
+}
+
+#[derive(Clone, Copy)]
+struct Run {
+    mtu: u16,
+    bytes: usize,
+    depth: usize,
+}
+
+struct Done {
+    /// Of each call, in nanoseconds.
+    latencies: Vec<u64>,
+    wall_s: f64,
+    cpu_s: f64,
+    counters: QuicCounters,
+}
+
+impl Run {
+    fn print(self, seconds: u64) {
+        let Run { mtu, bytes, depth } = self;
+        let (addr, ca, server) = start_server(mtu);
+        let client = spawn(move || self.client(seconds, addr, &ca));
+        let mut client = client.join().expect("the client");
+        let server = server.join().expect("the server");
+        client.latencies.sort_unstable();
+        let at =
+            |q: f64| client.latencies[(client.latencies.len() as f64 * q) as usize] as f64 / 1e3;
+        let rate = client.latencies.len() as f64 / client.wall_s;
+        println!(
+            "| {mtu} | {bytes} | {depth} | {rate:.0} | {:.1} | {:.1} | {:.2} | {:.2}, {:.2} |",
+            at(0.5),
+            at(0.99),
+            rate * bytes as f64 * 8.0 / 1e9,
+            server.cpu_s / server.wall_s,
+            client.cpu_s / client.wall_s,
+        );
+        if std::env::var_os("RPC_BENCH_COUNTERS").is_some() {
+            println!("server {:?}\nclient {:?}", server.counters, client.counters);
+        }
+    }
+
+    fn client(self, seconds: u64, addr: SocketAddr, ca: &Ca) -> Done {
+        let pool = BufPool::new(&PoolLayout::uniform(4096, 4)).expect("memory");
+        let (mut reactor, ring) = core(pool, 1);
+        let quic = endpoint(reactor.handle(), &ring, ca, "client", self.mtu);
+        let session = quic.dial(&PeerAddr { addr, name: "server".into() });
+        let latencies = Rc::new(RefCell::new(Vec::with_capacity(1 << 20)));
+        let (core, kept, times) = (reactor.handle().clone(), session.clone(), latencies.clone());
+        let (wall_s, cpu_s) = reactor.run(async move {
+            session.ready().await.expect("a handshake");
+            // Until the windows are open.
+            for _ in 0..200 {
+                self.call(&session).await;
+            }
+            let clock = Rc::new(HostClock::new());
+            let (start, cpu) = (clock.mono(), cpu_s(ClockId::CLOCK_THREAD_CPUTIME_ID));
+            let end = start + Nanos::from_secs(seconds);
+            let caller = || {
+                let (session, times, clock) = (session.clone(), times.clone(), clock.clone());
+                core.spawn("caller", async move {
+                    let mut begun = clock.mono();
+                    while begun < end {
+                        self.call(&session).await;
+                        let now = clock.mono();
+                        times.borrow_mut().push(now.since(begun).0);
+                        begun = now;
+                    }
+                })
+            };
+            let callers: Vec<_> = (0..self.depth).map(|_| caller()).collect();
+            for caller in callers {
+                caller.await;
+            }
+            let wall_s = clock.mono().since(start).0 as f64 / 1e9;
+            (wall_s, crate::cpu_s(ClockId::CLOCK_THREAD_CPUTIME_ID) - cpu)
+        });
+        let counters = quic.counters();
+        kept.close();
+        let handle = reactor.handle().clone();
+        reactor.run(async move { handle.sleep(Nanos::from_millis(20)).await });
+        Done { latencies: latencies.take(), wall_s, cpu_s, counters }
+    }
+
+    async fn call(self, session: &Connection) {
+        let request =
+            sealed(1, self.bytes as u32, Body::from(bytes::Bytes::from_static(&[7; 128])));
+        let answer = session.call(request).await.expect("an answer");
+        assert_eq!(answer.body.len(), self.bytes);
+    }
+}
+
+fn cpu_s(clock: ClockId) -> f64 {
+    let time = clock_gettime(clock).expect("Linux has it");
+    time.tv_sec() as f64 + time.tv_nsec() as f64 / 1e9
+}
+
+fn core(pool: BufPool, at: u32) -> (Reactor<Ring, HostClock>, Ring) {
+    pin(CoreId(at)).expect("a core");
+    let ring = Ring::new(&RingConfig { entries: 1024, pool }).expect("a ring");
+    let spin_max = Nanos::from_micros(200);
+    let config = ReactorConfig { exclusive: true, spin_max, ..ReactorConfig::default() };
+    (Reactor::new(ring.clone(), HostClock::new(), config), ring)
+}
+
+fn endpoint(core: &Handle, ring: &Ring, ca: &Ca, name: &str, mtu: u16) -> Rc<Quic> {
+    let now = HostClock::new().wall();
+    let leaf = ca.issue(&LeafRequest { name, dns: &[], ips: &[], now, days: 1 }).expect("a leaf");
+    let identity = TlsIdentity::from_pem(
+        leaf.cert_pem.as_bytes(),
+        leaf.key_pem.as_bytes(),
+        ca.roots_pem().as_bytes(),
+    );
+    let entropy = OsEntropy::new().expect("chance");
+    let crypto = Crypto::Tls(Identities::new(identity.expect("an identity")));
+    let config = QuicConfig::new(crypto, NodeKeys::draw(&entropy)).with_mtu(mtu);
+    let socket = ring.udp("127.0.0.1:0".parse().expect("an address")).expect("a socket");
+    socket.notes().iter().for_each(|note| eprintln!("note: {note}"));
+    Quic::open(core, Box::new(socket), config, &entropy)
+}
+
+/// Serves until every session that came is over.
+fn start_server(mtu: u16) -> (SocketAddr, Ca, JoinHandle<Done>) {
+    let (tell, told) = mpsc::channel();
+    let thread = spawn(move || {
+        let pool = BufPool::new(&PoolLayout::uniform(1 << 20, 48)).expect("memory");
+        // The pages are there before they are timed.
+        let bufs: Vec<_> = (0..48).flat_map(|_| pool.alloc(1 << 20)).collect();
+        bufs.into_iter().for_each(|mut buf| buf.fill(7));
+        let (mut reactor, ring) = core(pool.clone(), 0);
+        let clock = HostClock::new();
+        let ca = Ca::create("bench", clock.wall()).expect("an authority");
+        let quic = endpoint(reactor.handle(), &ring, &ca, "server", mtu);
+        tell.send((quic.local(), ca)).expect("the main thread waits");
+        let (handle, served, came) =
+            (reactor.handle().clone(), quic.clone(), Rc::new(Cell::new(0)));
+        let (cpu, start) = (cpu_s(ClockId::CLOCK_THREAD_CPUTIME_ID), clock.mono());
+        let (core, sessions) = (handle.clone(), came.clone());
+        let _accepting = reactor.spawn("accept", async move {
+            loop {
+                let session = std::future::poll_fn(|cx| served.poll_accept(cx)).await;
+                sessions.set(sessions.get() + 1);
+                let pool = pool.clone();
+                core.spawn("serve", async move { serve(&session, &pool).await });
+            }
+        });
+        let watched = quic.clone();
+        reactor.run(async move {
+            while came.get() == 0 || watched.counters().connections > 0 {
+                handle.sleep(Nanos::from_millis(200)).await;
+            }
+        });
+        let wall_s = clock.mono().since(start).0 as f64 / 1e9;
+        let cpu_s = cpu_s(ClockId::CLOCK_THREAD_CPUTIME_ID) - cpu;
+        Done { latencies: Vec::new(), wall_s, cpu_s, counters: quic.counters() }
+    });
+    let (addr, ca) = told.recv().expect("a server");
+    (addr, ca, thread)
+}
+
+async fn serve(session: &Connection, pool: &BufPool) {
+    while let Ok((ticket, request)) = session.request().await {
+        let wanted = &request.header[WANTED_AT..WANTED_AT + 4];
+        let len = u32::from_le_bytes(wanted.try_into().expect("4 bytes"));
+        let buf = pool.alloc(1 << 20).expect("a buffer for each call");
+        let mut spans = [(0, 0); SPANS_MAX];
+        spans[0] = (0, len);
+        session.answer(ticket, sealed(2, len, Body::Buffer(buf, spans)));
+    }
+}
+
+fn sealed(kind: u8, wanted: u32, body: Body) -> Frame {
+    let mut header = [0; HEADER_BYTES];
+    header[WANTED_AT..WANTED_AT + 4].copy_from_slice(&wanted.to_le_bytes());
+    let body_bytes = body.len() as u32;
+    Envelope { version: VERSION, kind, flags: 0, body_bytes, body_crc: 0 }.write(&mut header);
+    Frame { header, body }
+}
+
+/// Many connections on which nothing happens: processor time and memory.
+fn idle(connections: usize, seconds: u64) {
+    let (addr, ca, server) = start_server(1452);
+    let client = spawn(move || {
+        let pool = BufPool::new(&PoolLayout::uniform(4096, 4)).expect("memory");
+        let (mut reactor, ring) = core(pool, 1);
+        let quic = endpoint(reactor.handle(), &ring, &ca, "client", 1452);
+        let core = reactor.handle().clone();
+        reactor.run(async move {
+            let first = quic.dial(&PeerAddr { addr, name: "server".into() });
+            first.ready().await.expect("a handshake");
+            let before = rss_bytes();
+            let mut sessions = vec![first];
+            while sessions.len() < connections {
+                let session = quic.dial(&PeerAddr { addr, name: "server".into() });
+                session.ready().await.expect("a handshake");
+                sessions.push(session);
+            }
+            core.sleep(Nanos::from_secs(1)).await;
+            // Both ends of each are in this process.
+            let each = (rss_bytes() - before) / (2 * connections.max(2) - 2) as f64;
+            let thread = || cpu_s(ClockId::CLOCK_THREAD_CPUTIME_ID);
+            let process = || cpu_s(ClockId::CLOCK_PROCESS_CPUTIME_ID);
+            let (own, all) = (thread(), process());
+            core.sleep(Nanos::from_secs(seconds)).await;
+            let (own, all) = (thread() - own, process() - all);
+            let percent = |cpu: f64| cpu / seconds as f64 * 100.0;
+            println!(
+                "idle, {connections} connections: {:.1} KiB an end; server {:.3} %, client {:.3} % of a core",
+                each / 1024.0,
+                percent(all - own),
+                percent(own),
+            );
+            sessions.iter().for_each(|session| session.close());
+            core.sleep(Nanos::from_millis(50)).await;
+        });
+    });
+    client.join().expect("the client");
+    server.join().expect("the server");
+}
+
+fn rss_bytes() -> f64 {
+    let statm = std::fs::read_to_string("/proc/self/statm").expect("Linux");
+    statm.split(' ').nth(1).expect("resident").parse::<f64>().expect("pages") * 4096.0
+}
