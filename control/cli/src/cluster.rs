@@ -1,5 +1,6 @@
 //! `isotherm cluster up|down|status`: a whole cluster on this machine, real processes on loopback.
 
+mod drill;
 pub(crate) mod folder;
 mod link;
 mod status;
@@ -35,6 +36,7 @@ pub(crate) struct ClusterCommand {
 enum ClusterVerb {
     Up(up::UpCommand),
     Down(DownCommand),
+    Drill(drill::DrillCommand),
     Status(status::StatusCommand),
 }
 
@@ -43,6 +45,7 @@ impl ClusterCommand {
         match self.verb {
             ClusterVerb::Up(command) => command.run(),
             ClusterVerb::Down(command) => command.run(),
+            ClusterVerb::Drill(command) => command.run(),
             ClusterVerb::Status(command) => command.run(),
         }
     }

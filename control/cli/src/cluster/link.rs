@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::{Context, anyhow};
 use isotherm_client::{Client, ClientConfig};
 use isotherm_host::{HostClock, OsEntropy};
-use isotherm_reactor::{Reactor, ReactorConfig};
+use isotherm_reactor::{Handle, Reactor, ReactorConfig};
 use isotherm_seam::{BlockSize, BufPool, Nanos, PoolClass, PoolLayout};
 use isotherm_transport::Identities;
 use isotherm_transport::quic::{Crypto, NodeKeys, Quic, QuicConfig};
@@ -47,6 +47,11 @@ impl Link {
         let quic = Quic::open(reactor.handle(), Box::new(socket), quic_config, &entropy);
         let client = Client::new(reactor.handle(), quic, map, Rc::new(entropy), config);
         Ok(Link { reactor, client })
+    }
+
+    /// Its core.
+    pub(crate) fn handle(&self) -> Handle {
+        self.reactor.handle().clone()
     }
 
     /// Runs a job. `None` if it was cut short by Ctrl-C.

@@ -220,7 +220,7 @@ impl UpCommand {
 }
 
 /// Starts every node that does not run.
-fn start(folder: &Folder, map: &ClusterMap) -> anyhow::Result<()> {
+pub(super) fn start(folder: &Folder, map: &ClusterMap) -> anyhow::Result<()> {
     let program = std::env::current_exe().context("where this program is")?;
     for node in &map.nodes {
         if running(folder, &node.name).is_some() {

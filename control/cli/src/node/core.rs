@@ -21,6 +21,7 @@ use isotherm_uring::{Ring, RingConfig};
 use super::config::{CoreToml, DiskToml};
 
 /// What a core is asked to do from outside.
+#[derive(Debug)]
 pub(crate) enum Order {
     /// Say how it is.
     Report(SyncSender<CoreReport>),
