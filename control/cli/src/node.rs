@@ -69,6 +69,9 @@ impl NodeCommand {
         for core in &cores {
             eprintln!("isotherm: {} serves at {}", config.name, core.addr);
         }
+        let orders = cores.iter().map(|core| core.orders.clone()).collect();
+        let admin = config.admin.map(|addr| admin::serve(addr, config.name.clone(), orders));
+        let _admin = admin.transpose()?;
         let changed = || std::fs::metadata(&config.tls.cert).and_then(|meta| meta.modified()).ok();
         let mut seen = changed();
         let mut ticks = 0u32;

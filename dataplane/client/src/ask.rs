@@ -15,6 +15,10 @@ use isotherm_wire::{Answer, Ask, Class, Failure, Given, Request, crc32c_combine}
 use crate::client::Inner;
 use crate::layout::StripeRef;
 
+/// Between two questions to a disk that does not answer, and how long each waits.
+const PROBE_EVERY: Nanos = Nanos::from_millis(500);
+const PROBE_PATIENCE: Nanos = Nanos::from_secs(2);
+
 /// Why a disk gave nothing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Fault {
@@ -80,7 +84,9 @@ impl Inner {
             Ok(Ok(frame)) => frame,
             Ok(Err(CallError::Refused)) => return Err(Fault::Failed(Failure::NoBuffer)),
             Ok(Err(CallError::Closed(_) | CallError::Garbled(_))) | Err(_) => {
-                self.links.silent(disk, self.handle.now());
+                if self.links.silent(disk) {
+                    self.probe(disk);
+                }
                 return Err(Fault::Silent);
             }
         };
@@ -104,6 +110,29 @@ impl Inner {
                 }
                 Err(fault)
             }
+        }
+    }
+
+    /// Asks a disk that has fallen silent again and again, until it answers: so that nobody who
+    /// waits has to find out.
+    fn probe(&self, disk: DiskNo) {
+        let (weak, handle) = (self.myself.clone(), self.handle.clone());
+        let begun = handle.clone().try_spawn("probe", async move {
+            loop {
+                handle.sleep(PROBE_EVERY).await;
+                let Some(inner) = weak.upgrade() else { return };
+                if !inner.links.is_silent(disk) {
+                    return;
+                }
+                let until = handle.now() + PROBE_PATIENCE;
+                let terms = Terms { class: Class::Foreground, until };
+                // An answer of any kind ends the silence.
+                let _ = Box::pin(inner.ask(disk, Ask::Status, Body::Empty, 0, terms)).await;
+            }
+        });
+        if begun.is_err() {
+            // No room for a task: the next one who asks finds out.
+            self.links.answered(disk);
         }
     }
 

@@ -14,9 +14,8 @@ use isotherm_seam::{Mono, Nanos};
 use isotherm_transport::{Connection, Network, PeerAddr};
 use isotherm_wire::Told;
 
-/// How long a disk that did not answer is avoided, at first and at most.
-const AVOID_LEAST: Nanos = Nanos::from_secs(1);
-const AVOID_MOST: Nanos = Nanos::from_secs(8);
+/// How long a disk that takes no writes is not asked to.
+const REFUSES_FOR: Nanos = Nanos::from_secs(8);
 
 pub(crate) struct Links {
     network: Rc<dyn Network>,
@@ -27,10 +26,10 @@ pub(crate) struct Links {
 /// What is known of a disk.
 #[derive(Clone, Copy, Debug, Default)]
 struct Health {
-    avoid_until: Mono,
-    pause: Nanos,
-    /// Its last answer to a write was that it takes none.
-    refuses_writes: bool,
+    /// It did not answer, and has not since.
+    is_silent: bool,
+    /// It said that it takes no writes.
+    refuses_until: Mono,
 }
 
 impl Links {
@@ -54,22 +53,15 @@ impl Links {
 
     /// The disk answered.
     pub(crate) fn answered(&self, disk: DiskNo) {
-        let disks = &mut *self.disks.borrow_mut();
-        if let Some(health) = disks.get_mut(&disk) {
-            health.avoid_until = Mono::ZERO;
-            health.pause = Nanos::ZERO;
+        if let Some(health) = self.disks.borrow_mut().get_mut(&disk) {
+            health.is_silent = false;
         }
     }
 
-    /// The disk did not answer.
-    pub(crate) fn silent(&self, disk: DiskNo, now: Mono) {
-        let health = &mut *self.disks.borrow_mut();
-        let health = health.entry(disk).or_default();
-        // Calls that were under way together fail together: they count once.
-        if now >= health.avoid_until {
-            health.pause = Nanos((health.pause.0 * 2).clamp(AVOID_LEAST.0, AVOID_MOST.0));
-            health.avoid_until = now + health.pause;
-        }
+    /// The disk did not answer. True if it did before.
+    pub(crate) fn silent(&self, disk: DiskNo) -> bool {
+        let disks = &mut *self.disks.borrow_mut();
+        !std::mem::replace(&mut disks.entry(disk).or_default().is_silent, true)
     }
 
     /// The disk said whether it takes writes.
@@ -78,25 +70,21 @@ impl Links {
         match disks.get_mut(&disk) {
             None if !refuses => {}
             _ => {
-                let health = disks.entry(disk).or_default();
-                health.refuses_writes = refuses;
-                if refuses {
-                    health.pause = AVOID_MOST;
-                    health.avoid_until = now + AVOID_MOST;
-                }
+                let until = if refuses { now + REFUSES_FOR } else { Mono::ZERO };
+                disks.entry(disk).or_default().refuses_until = until;
             }
         }
     }
 
     /// Whether a disk is to be avoided for reads.
-    pub(crate) fn is_silent(&self, disk: DiskNo, now: Mono) -> bool {
-        let health = self.disks.borrow().get(&disk).copied().unwrap_or_default();
-        health.avoid_until > now && !health.refuses_writes
+    pub(crate) fn is_silent(&self, disk: DiskNo) -> bool {
+        self.disks.borrow().get(&disk).is_some_and(|health| health.is_silent)
     }
 
     /// Whether a disk is to be avoided for writes.
     pub(crate) fn is_sick(&self, disk: DiskNo, now: Mono) -> bool {
-        self.disks.borrow().get(&disk).is_some_and(|health| health.avoid_until > now)
+        let disks = self.disks.borrow();
+        disks.get(&disk).is_some_and(|health| health.is_silent || health.refuses_until > now)
     }
 
     pub(crate) fn close(&self) {

@@ -87,12 +87,11 @@ impl Inner {
     /// not known to be silent, from a random one on.
     fn wanted(&self, stripe: &StripeRef, range: &Range<u64>) -> BTreeMap<usize, Range<u64>> {
         if stripe.is_copies() {
-            let now = self.handle.now();
             let start = self.draws.borrow_mut().below(stripe.cells() as u64) as usize;
             let order = (0..stripe.cells()).map(|i| (start + i) % stripe.cells());
             let speaks = |&cell: &usize| {
                 let disk = self.member(stripe.group, stripe.position(cell));
-                disk.is_some_and(|disk| !self.links.is_silent(disk, now))
+                disk.is_some_and(|disk| !self.links.is_silent(disk))
             };
             let cell = order.clone().find(speaks).unwrap_or(start);
             return BTreeMap::from([(cell, range.clone())]);
@@ -220,20 +219,18 @@ impl Inner {
 
     /// Cells whose disks don't answer, as far as enough others are left.
     fn shunned_cells(&self, stripe: &StripeRef) -> BTreeSet<usize> {
-        let now = self.handle.now();
         let silent = (0..stripe.cells()).filter(|&cell| {
             let disk = self.member(stripe.group, stripe.position(cell));
-            disk.is_some_and(|disk| self.links.is_silent(disk, now))
+            disk.is_some_and(|disk| self.links.is_silent(disk))
         });
         silent.take(stripe.cells() - stripe.needed()).collect()
     }
 
     /// Cells in the order in which they are asked to help: those whose disks speak first.
     fn helpers(&self, stripe: &StripeRef) -> impl Iterator<Item = usize> + use<> {
-        let now = self.handle.now();
         let silent = |cell: usize| {
             let disk = self.member(stripe.group, stripe.position(cell));
-            disk.is_none_or(|disk| self.links.is_silent(disk, now))
+            disk.is_none_or(|disk| self.links.is_silent(disk))
         };
         let (late, early): (Vec<usize>, Vec<usize>) = (0..stripe.cells()).partition(|&c| silent(c));
         early.into_iter().chain(late)

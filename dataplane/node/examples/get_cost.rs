@@ -75,7 +75,11 @@ fn core(cpu: u32, identity: TlsIdentity, mtu: u16) -> Core {
     };
     let pool = BufPool::new(&layout).expect("memory");
     let ring = Ring::new(&RingConfig { entries: 1024, pool: pool.clone() }).expect("io_uring");
-    let config = ReactorConfig { exclusive: true, ..ReactorConfig::default() };
+    let config = ReactorConfig {
+        exclusive: true,
+        spin_max: Nanos::from_micros(200),
+        ..ReactorConfig::default()
+    };
     let reactor = Reactor::new(ring.clone(), HostClock::new(), config);
     let socket = ring.udp("127.0.0.1:0".parse().expect("an address")).expect("a socket");
     let entropy = OsEntropy::new().expect("entropy");

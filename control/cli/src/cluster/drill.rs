@@ -282,10 +282,10 @@ impl Drill {
 
     /// Deletes what the drill has put.
     async fn clear(&self, client: &Client) {
-        let ledger = self.ledger.borrow();
-        let left: Vec<Locator> =
-            ledger.kept.values().chain(ledger.unknown.values()).copied().collect();
-        drop(ledger);
+        let left: Vec<Locator> = {
+            let ledger = self.ledger.borrow();
+            ledger.kept.values().chain(ledger.unknown.values()).copied().collect()
+        };
         for locator in left {
             // What can't be deleted is seen by `ls`.
             let _ = client.delete(&locator).await;

@@ -5,7 +5,7 @@
 //! is stopped again.
 
 use std::fs::{self, File};
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
@@ -147,12 +147,18 @@ impl UpCommand {
             .context("no free UDP port")?;
         let addrs: Vec<SocketAddr> =
             sockets.iter().map(UdpSocket::local_addr).collect::<Result<_, _>>()?;
+        let listeners: Vec<TcpListener> = (0..self.nodes)
+            .map(|_| TcpListener::bind("127.0.0.1:0"))
+            .collect::<Result<_, _>>()
+            .context("no free TCP port")?;
+        let admins: Vec<SocketAddr> =
+            listeners.iter().map(TcpListener::local_addr).collect::<Result<_, _>>()?;
         let map_nodes = addrs.iter().enumerate().map(|(number, addr)| Node {
             no: NodeNo(number as u32),
             name: format!("node{number}"),
             rack: None,
             cores: vec![*addr],
-            admin: None,
+            admin: Some(admins[number]),
         });
         let mut draws = Draws::new(entropy.next_u64(GROUPS, 0), GROUPS, 0);
         let cluster = uuid();
@@ -182,7 +188,7 @@ impl UpCommand {
             }
             let config = NodeToml {
                 name,
-                admin: None,
+                admin: Some(admins[number]),
                 mtu: self.mtu,
                 tls: TlsToml {
                     cert: "cert.pem".into(),

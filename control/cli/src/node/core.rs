@@ -124,7 +124,10 @@ fn prepare(config: &CoreToml, shared: &Shared) -> anyhow::Result<Prepared> {
     let ring = Ring::new(&RingConfig::new(pool.clone())).context("a node needs io_uring")?;
     let clock = HostClock::new();
     let exclusive = config.cpu.is_some();
-    let reactor_config = ReactorConfig { tasks_max: TASKS, exclusive, ..ReactorConfig::default() };
+    // On loopback an answer comes within tens of microseconds: worth spinning for.
+    let spin_max = Nanos::from_micros(200);
+    let reactor_config =
+        ReactorConfig { tasks_max: TASKS, exclusive, spin_max, ..ReactorConfig::default() };
     let reactor = Reactor::new(ring.clone(), clock, reactor_config);
     let socket = ring.udp(config.listen).with_context(|| format!("{}", config.listen))?;
     let crypto = Crypto::Tls(std::sync::Arc::clone(&shared.identities));
