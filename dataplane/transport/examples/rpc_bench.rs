@@ -4,7 +4,11 @@
 //! cargo run --release -p isotherm-transport --example rpc_bench            # the table
 //! cargo run --release -p isotherm-transport --example rpc_bench -- MTU BYTES DEPTH SECONDS
 //! cargo run --release -p isotherm-transport --example rpc_bench -- idle CONNECTIONS SECONDS
+//! cargo run --release -p isotherm-transport --example rpc_bench -- floor BYTES SECONDS
 //! ```
+//!
+//! `floor` sends one bare datagram there and one of so many bytes back, over the same sockets and
+//! cores: what the machine allows, to compare with on a machine that is not quiet.
 //!
 //! A request is a header and 128 bytes; the answer comes from a buffer of the server's pool, as a
 //! node's does. CRCs of bodies are not taken: that is for those who read and write them.
@@ -18,12 +22,12 @@ use std::thread::{JoinHandle, spawn};
 
 use isotherm_host::{HostClock, OsEntropy, pin};
 use isotherm_reactor::{Handle, Reactor, ReactorConfig};
-use isotherm_seam::{BufPool, Clock, CoreId, Nanos, PoolLayout};
+use isotherm_seam::{BufPool, Clock, CoreId, Datagram, Mono, Nanos, PoolLayout, Transmit};
 use isotherm_transport::quic::{Crypto, NodeKeys, Quic, QuicConfig, QuicCounters};
 use isotherm_transport::{
     Body, Ca, Connection, Frame, Identities, LeafRequest, Network, PeerAddr, SPANS_MAX, TlsIdentity,
 };
-use isotherm_uring::{Ring, RingConfig};
+use isotherm_uring::{Ring, RingConfig, Udp};
 use isotherm_wire::{Envelope, HEADER_BYTES, VERSION};
 use nix::time::{ClockId, clock_gettime};
 
@@ -36,9 +40,12 @@ fn main() {
     match args.len() {
         0 => table(),
         3 if args[0] == "idle" => idle(number(1) as usize, number(2)),
+        3 if args[0] == "floor" => floor(number(1) as usize, number(2)),
         4 => Run { mtu: number(0) as u16, bytes: number(1) as usize, depth: number(2) as usize }
             .print(number(3)),
-        _ => panic!("no arguments, `idle CONNECTIONS SECONDS`, or MTU BYTES DEPTH SECONDS"),
+        _ => panic!(
+            "no arguments, `idle N SECONDS`, `floor BYTES SECONDS`, or MTU BYTES DEPTH SECONDS"
+        ),
     }
 }
 
@@ -51,6 +58,7 @@ fn table() {
         }
     }
     idle(100, 10);
+    floor(4096, 2);
 }
 
 #[derive(Clone, Copy)]
@@ -268,6 +276,54 @@ fn idle(connections: usize, seconds: u64) {
     });
     client.join().expect("the client");
     server.join().expect("the server");
+}
+
+/// Bare datagrams, both sides spinning.
+fn floor(bytes: usize, seconds: u64) {
+    let open = |at| {
+        pin(CoreId(at)).expect("a core");
+        let pool = BufPool::new(&PoolLayout::uniform(4096, 4)).expect("memory");
+        let ring = Ring::new(&RingConfig { entries: 64, pool }).expect("a ring");
+        ring.udp("127.0.0.1:0".parse().expect("an address")).expect("a socket")
+    };
+    let send = |socket: &mut Udp, to, contents: &[u8]| {
+        let transmit = Transmit { to, from_ip: None, ecn: None, contents, segment_bytes: None };
+        socket.send(Mono::ZERO, &transmit).expect("room for one");
+    };
+    let (tell, told) = mpsc::channel();
+    let server = spawn(move || {
+        let mut socket = open(0);
+        tell.send(socket.local()).expect("the main thread waits");
+        let (mut buf, answer) = (vec![0; 65_536], vec![7; bytes]);
+        loop {
+            let Some(received) = socket.recv(Mono::ZERO, &mut buf) else { continue };
+            if received.len_bytes == 1 {
+                return;
+            }
+            send(&mut socket, received.from, &answer);
+        }
+    });
+    let to = told.recv().expect("a server");
+    let client = spawn(move || {
+        let (mut socket, clock) = (open(1), HostClock::new());
+        let (mut buf, mut times) = (vec![0; 65_536], Vec::with_capacity(1 << 20));
+        let end = clock.mono() + Nanos::from_secs(seconds);
+        let mut begun = clock.mono();
+        while begun < end {
+            send(&mut socket, to, &[7; 256]);
+            while socket.recv(Mono::ZERO, &mut buf).is_none() {}
+            let now = clock.mono();
+            times.push(now.since(begun).0);
+            begun = now;
+        }
+        send(&mut socket, to, &[0]);
+        times
+    });
+    let mut times = client.join().expect("the client");
+    server.join().expect("the server");
+    times.sort_unstable();
+    let at = |q: f64| times[(times.len() as f64 * q) as usize] as f64 / 1e3;
+    println!("floor, {bytes} bytes: p50 {:.1} us, p99 {:.1} us", at(0.5), at(0.99));
 }
 
 fn rss_bytes() -> f64 {

@@ -82,6 +82,9 @@ pub enum Closed {
 }
 
 /// One connection. The promises stand in this module's documentation.
+///
+/// One task waits in each `poll_` method (for `poll_answer`: for each ticket) at a time; a later
+/// one takes its place.
 pub trait Session {
     /// Who is at the other end. The name is as the certificate has it; empty while the handshake
     /// of an outgoing session goes on, and where there are no certificates.

@@ -268,6 +268,7 @@ impl Quic {
                         conn.handle_event(event);
                     }
                 });
+                link.has_mail.set(true);
                 self.touch(&link);
             }
             Ok(Some(DatagramEvent::NewConnection(incoming))) => {
@@ -459,7 +460,18 @@ impl Quic {
             }
             let Some(link) = self.touched.borrow_mut().pop_front() else { return };
             link.is_touched.set(false);
-            let driven = catch_unwind(AssertUnwindSafe(|| self.drive(state, &link, now)));
+            let driven = catch_unwind(AssertUnwindSafe(|| {
+                if !self.settle(state, &link) {
+                    return false;
+                }
+                // Whom its news has woken runs next, and has something to send: one packet then
+                // carries that and the acknowledgement. It waits for one turn, no more.
+                if link.has_mail.take() && !link.is_deferred.replace(true) {
+                    return true;
+                }
+                link.is_deferred.set(false);
+                self.transmit(state, &link, now)
+            }));
             match driven {
                 Ok(true) => self.touch(&link),
                 Ok(false) => {}
@@ -481,8 +493,8 @@ impl Quic {
         true
     }
 
-    /// Drives one connection. True if there is more to send than its turn allows.
-    fn drive(&self, state: &mut State, link: &Rc<Link>, now: Mono) -> bool {
+    /// Takes in what a connection has to say. False if it is gone.
+    fn settle(&self, state: &mut State, link: &Rc<Link>) -> bool {
         let link_state = &mut *link.state.borrow_mut();
         let Some(handle) = link.handle.get() else { return false };
         let was = link_state.phase;
@@ -516,7 +528,13 @@ impl Quic {
             }
         }
         self.account(state, was, link_state.phase, link_state.dialled);
+        true
+    }
 
+    /// Sends what a connection has. True if that is more than its turn allows.
+    fn transmit(&self, state: &mut State, link: &Rc<Link>, now: Mono) -> bool {
+        let link_state = &mut *link.state.borrow_mut();
+        let Some(handle) = link.handle.get() else { return false };
         let limits = state.socket.limits();
         let at_once =
             limits.send_segments_max.min(limits.send_bytes_max / usize::from(self.config.mtu));

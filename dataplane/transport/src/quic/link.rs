@@ -64,6 +64,10 @@ pub(crate) struct Link {
     pub(crate) state: RefCell<LinkState>,
     /// In the endpoint's list of those to be driven.
     pub(crate) is_touched: Cell<bool>,
+    /// Datagrams came since it was last driven.
+    pub(crate) has_mail: Cell<bool>,
+    /// Its sends were put off for a turn.
+    pub(crate) is_deferred: Cell<bool>,
     /// Its number at the endpoint, until that has forgotten it.
     pub(crate) handle: Cell<Option<ConnectionHandle>>,
     loans: Rc<Loans>,
@@ -185,6 +189,8 @@ impl Link {
             core: core.clone(),
             state: RefCell::new(state),
             is_touched: Cell::new(false),
+            has_mail: Cell::new(false),
+            is_deferred: Cell::new(false),
             handle: Cell::new(None),
             loans: Rc::clone(loans),
             ready: core.waiter(),
