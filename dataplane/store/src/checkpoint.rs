@@ -10,6 +10,9 @@
 //! What must always hold: a checkpoint is true of the moment when it was begun: its runs hold
 //! every change in front of the positions that it notes, and recovery reads on from those. An
 //! extent that it gives up holds nothing that its runs point at.
+//!
+//! What may go wrong: a full disk has no extent for the run. As only a checkpoint gives extents back,
+//! the last one is then written once more, which needs none and lets what is dead be emptied.
 
 use std::rc::Rc;
 
@@ -32,6 +35,18 @@ impl Core {
     /// Writes a checkpoint; waits for one that is under way first. None is written behind the
     /// clean one.
     pub(crate) async fn checkpoint(self: &Rc<Core>, clean: bool) -> Result<(), PutError> {
+        self.begin_checkpoint().await?;
+        self.state.borrow_mut().checkpoint.wanted = false;
+        let mut result = self.write_checkpoint(clean).await;
+        if result == Err(PutError::Full) && self.say_again().await {
+            result = self.write_checkpoint(clean).await;
+        }
+        self.end_checkpoint();
+        result
+    }
+
+    /// Waits for a checkpoint that is under way; there is no other until [`Core::end_checkpoint`].
+    pub(crate) async fn begin_checkpoint(&self) -> Result<(), PutError> {
         self.progress
             .until(|| {
                 let state = &mut *self.state.borrow_mut();
@@ -43,24 +58,26 @@ impl Core {
                     Ok(())
                 })
             })
-            .await?;
-        self.state.borrow_mut().checkpoint.wanted = false;
-        let result = self.write_checkpoint(clean).await;
+            .await
+    }
+
+    pub(crate) fn end_checkpoint(&self) {
         self.state.borrow_mut().checkpoint.busy = false;
         self.work.notify();
         self.progress.notify();
-        result
     }
 
     async fn write_checkpoint(self: &Rc<Core>, clean: bool) -> Result<(), PutError> {
         if self.state.borrow().fenced {
             return Err(PutError::Fenced);
         }
-        let (number, mut rows, changes) = self.state.borrow_mut().begin_checkpoint(self);
+        let (number, mut rows, changes) = self.state.borrow_mut().note_checkpoint(self);
         let run = match self.spill(&changes).await {
             Ok(run) => run,
             Err(why) => {
-                self.state.borrow_mut().index.thaw();
+                let state = &mut *self.state.borrow_mut();
+                state.index.thaw();
+                state.extents.revive(number);
                 return Err(why);
             }
         };
@@ -95,29 +112,76 @@ impl Core {
                 profile: state.checkpoint.profile.clone(),
             }
         };
-        let len = checkpoint.len_bytes();
-        if self.write_in_turn(&checkpoint, len).await.is_err() || self.medium.flush().await.is_err()
-        {
-            self.fence();
+        if let Err(why) = self.make_durable(&checkpoint).await {
             self.state.borrow_mut().index.thaw();
-            return Err(PutError::Fenced);
+            return Err(why);
         }
         {
             let state = &mut *self.state.borrow_mut();
-            state.checkpoint.durable = number;
             state.index.spilled();
             if let Some(run) = run {
                 state.runs.insert(0, run);
             }
             state.extents.names_durable();
+            // Its rows are some megabytes on a large disk: kept only where they may be needed.
+            state.checkpoint.said = state.extents.is_short().then_some(checkpoint);
         }
+        if !clean {
+            self.empty_dead(number).await;
+        }
+        Ok(())
+    }
+
+    /// There is no extent for the run of a checkpoint, and only a checkpoint gives extents back: so
+    /// the last one is written once more, which needs none. What it calls dead two have called
+    /// dead then; and what it calls empty and holds no more than chunks that it does not name is
+    /// of no use to anybody. False if that gains nothing.
+    async fn say_again(self: &Rc<Core>) -> bool {
+        let again = {
+            let state = &mut *self.state.borrow_mut();
+            let Some(said) = state.checkpoint.said.take() else { return false };
+            for (row, id) in said.extents.iter().zip(state.extents.ids()) {
+                let was_empty = matches!(row.state, ExtentState::Free | ExtentState::Next);
+                let is_for_index = state.extents.row(id).stream == Stream::Index;
+                if was_empty && is_for_index && state.is_idle(id) {
+                    state.extents.kill(id, said.number);
+                }
+            }
+            if state.extents.to_empty(said.number + 1).is_empty() {
+                state.checkpoint.said = Some(said);
+                return false;
+            }
+            state.checkpoint.last += 1;
+            Checkpoint {
+                number: state.checkpoint.last,
+                next_sequence: state.next_sequence,
+                next_incarnation: state.extents.next_incarnation(),
+                written_s: self.world.wall_s(),
+                ..said
+            }
+        };
+        assert!(!again.clean, "nothing follows a clean stop");
+        let before = self.state.borrow().checkpoint.durable;
+        if self.make_durable(&again).await.is_err() {
+            return false;
+        }
+        self.state.borrow_mut().checkpoint.said = Some(again);
+        self.empty_dead(before + 1).await;
+        true
+    }
+
+    async fn make_durable(self: &Rc<Core>, checkpoint: &Checkpoint) -> Result<(), PutError> {
+        let len = checkpoint.len_bytes();
+        if self.write_in_turn(checkpoint, len).await.is_err() || self.medium.flush().await.is_err()
+        {
+            self.fence();
+            return Err(PutError::Fenced);
+        }
+        self.state.borrow_mut().checkpoint.durable = checkpoint.number;
         self.count(|counters| {
             counters.checkpoints += 1;
             counters.checkpoint_bytes += len as u64;
         });
-        if !clean {
-            self.empty_dead(number).await;
-        }
         Ok(())
     }
 
@@ -272,15 +336,19 @@ impl State {
             && !self.lanes.holds(id)
     }
 
-    /// Notes how everything stands, as the next checkpoint will say it.
-    fn begin_checkpoint(&mut self, core: &Core) -> (u64, Vec<ExtentRow>, Vec<Entry>) {
-        let number = self.checkpoint.last + 1;
-        self.checkpoint.last = number;
+    /// Gives up what is idle, by checkpoint `number`.
+    pub(crate) fn kill_idle(&mut self, number: u64) {
         let idle: Vec<ExtentId> = self.extents.ids().filter(|id| self.is_idle(*id)).collect();
-        self.extents.kill_again(self.checkpoint.durable, number);
         for id in idle {
             self.extents.kill(id, number);
         }
+    }
+
+    /// Notes how everything stands, as the next checkpoint will say it.
+    fn note_checkpoint(&mut self, core: &Core) -> (u64, Vec<ExtentRow>, Vec<Entry>) {
+        let number = self.checkpoint.last + 1;
+        self.checkpoint.last = number;
+        self.kill_idle(number);
         self.extents.name_next(core.options.named, core.has(Bug::NoNewIncarnation));
         self.index.freeze();
         (number, self.extents.rows(), self.index.memtable().frozen().collect())

@@ -16,7 +16,7 @@ use crate::append::{Batch, Lanes};
 use crate::event::{Answers, Event};
 use crate::extents::Extents;
 use crate::index::{Index, RunInfo};
-use crate::layout::Stream;
+use crate::layout::{Checkpoint, Stream};
 use crate::medium::Medium;
 use crate::payload::PutBuf;
 use crate::recovery::{Walker, window_blocks};
@@ -181,6 +181,8 @@ pub(crate) struct CheckpointState {
     pub(crate) durable: u64,
     /// The number of the last one that was begun: none is used twice.
     pub(crate) last: u64,
+    /// The last durable one as it was written, while the disk is short of room.
+    pub(crate) said: Option<Checkpoint>,
     /// One is being written.
     pub(crate) busy: bool,
     /// One is wanted.

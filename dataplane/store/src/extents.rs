@@ -7,10 +7,10 @@
 //!   that one is taken.
 //! - Whatever happens to the power, the recovery that follows finds an extent for the run of its
 //!   first checkpoint: an index run takes the last empty one only while another is dead, which
-//!   recovery empties before it needs any. Whatever was opened behind the last checkpoint and
-//!   holds only chunks of the index is empty for recovery, and all others leave
-//!   `Reserve::index` of them. Recovery itself takes the last: nothing is appended then, so that
-//!   the recovery behind it has nothing to write.
+//!   recovery empties before it needs any, or for a merge that gives up more. What was opened
+//!   behind the last checkpoint and holds only chunks of the index is empty for recovery, and all
+//!   others leave `Reserve::index` of them. Recovery itself takes the last: nothing is appended
+//!   then, so that the recovery behind it has nothing to write.
 //! - An extent is emptied only by way of a checkpoint: dead in one, free in the next; and it is
 //!   opened only when two checkpoints have named it. So either of the last two is enough.
 
@@ -28,7 +28,7 @@ const UNITS_PER_BLOCK: u32 = BLOCK_BYTES as u32 / LIVE_UNIT;
 pub struct Reserve {
     /// For what the cleaner moves.
     pub moves: u32,
-    /// On top, for index runs, and the last of them for a recovery; at least one.
+    /// On top, for index runs, and the last of them for a recovery: at least two.
     pub index: u32,
     /// On top, for tombstones.
     pub tombs: u32,
@@ -133,7 +133,7 @@ impl Extents {
             keeps_last: false,
             live_units: 0,
         };
-        assert!(reserve.index > 0, "a recovery needs an extent");
+        assert!(reserve.index > 1, "one for the index and one for a recovery");
         for row in rows {
             assert!(row.state != State::Next, "recovery decides on what was named");
             extents.table.push(Extent { row: *row, live: 0, pins: 0, died_at: 0 });
@@ -284,9 +284,9 @@ impl Extents {
         Ok(())
     }
 
-    /// Recovery has what it needs; from now on the next one's is left alone.
-    pub(crate) fn keep_for_recovery(&mut self) {
-        self.keeps_last = true;
+    /// Whether the last empty extent is left to the next recovery.
+    pub(crate) fn keep_for_recovery(&mut self, keeps: bool) {
+        self.keeps_last = keeps;
     }
 
     fn has_dead(&self) -> bool {
@@ -389,11 +389,11 @@ impl Extents {
         extent.died_at = number;
     }
 
-    /// The checkpoint that should have told of their death never became durable: this one tells.
-    pub(crate) fn kill_again(&mut self, durable_checkpoint: u64, number: u64) {
+    /// The checkpoint that should have told of their death was never written.
+    pub(crate) fn revive(&mut self, number: u64) {
         for extent in &mut self.table {
-            if extent.row.state == State::Dead && extent.died_at > durable_checkpoint {
-                extent.died_at = number;
+            if extent.row.state == State::Dead && extent.died_at == number {
+                extent.row.state = State::Sealed;
             }
         }
     }
@@ -488,7 +488,7 @@ mod tests {
     #[test]
     fn a_run_leaves_the_last_extent_to_recovery_unless_another_is_dead() {
         let mut extents = empty(3);
-        extents.keep_for_recovery();
+        extents.keep_for_recovery(true);
         let first = take(&mut extents).expect("two are left");
         take(&mut extents).expect("one is left");
         assert_eq!(take(&mut extents), Err(NoExtent::Full));
@@ -506,15 +506,15 @@ mod tests {
     }
 
     #[test]
-    fn what_died_by_a_checkpoint_that_never_was_dies_by_the_next() {
-        let mut extents = empty(1);
+    fn what_died_by_a_checkpoint_that_was_never_written_did_not_die() {
+        let mut extents = empty(2);
+        let before = take(&mut extents).expect("it is free");
         let extent = take(&mut extents).expect("it is free");
+        extents.seal(before, 16);
         extents.seal(extent, 16);
+        extents.kill(before, 7);
         extents.kill(extent, 8);
-        // Checkpoint 8 failed, 9 is the first that says so.
-        extents.kill_again(7, 9);
-        assert_eq!(extents.to_empty(9), []);
-        extents.kill_again(9, 10);
-        assert_eq!(extents.to_empty(10), [extent]);
+        extents.revive(8);
+        assert_eq!(extents.to_empty(9), [before]);
     }
 }

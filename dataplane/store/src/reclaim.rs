@@ -93,13 +93,15 @@ impl Core {
                 let state = self.state.borrow();
                 (state.extents.empty(), state.deaths)
             };
-            let worked = is_short
-                && (matches!(self.reclaim_pass(4).await, Ok(done) if done.cleaned > 0)
-                    || self.state.borrow().extents.empty() > empty
-                    || self.tidy_runs().await);
-            // What is packed ever anew without an extent more at the end is no gain.
-            let gained = self.state.borrow().extents.empty() > empty;
-            fruitless = if gained { 0 } else { fruitless + 1 };
+            let gained = || self.state.borrow().extents.empty() > empty;
+            let mut worked = is_short
+                && (matches!(self.reclaim_pass(4).await, Ok(done) if done.cleaned > 0) || gained());
+            // What is packed ever anew without an extent more at the end is no gain. But the index
+            // may be what keeps them.
+            if is_short && (!worked || !gained() && fruitless >= FRUITLESS_MAX) {
+                worked = self.tidy_runs().await;
+            }
+            fruitless = if gained() { 0 } else { fruitless + 1 };
             // Something has died meanwhile: there may be something to gain after all.
             let changed = is_short && self.state.borrow().deaths != deaths;
             if (!worked || fruitless > FRUITLESS_MAX) && !changed {

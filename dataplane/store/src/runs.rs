@@ -3,7 +3,7 @@
 //! What must always hold: a chunk's extent counts it as live from the moment that the chunk is
 //! durable until a manifest without its run is made.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 
 use isotherm_seam::IoBuf;
@@ -187,6 +187,26 @@ impl State {
             drop_gone: true,
         })
     }
+
+    /// Whether a merge of these runs may use the last room that there is for the index: with the
+    /// changes of the next checkpoint it fits, and an extent comes free by it for sure.
+    fn may_take_last(&self, runs: &[RunInfo], core: &Core) -> bool {
+        let extent_blocks = core.medium.cut.extent_blocks;
+        let changes = self.index.memtable().active_len() as u64;
+        let blocks = run_blocks(runs, core.payload_max) + entry_blocks(changes, core.payload_max);
+        // Behind the head of an extent.
+        let empty = if self.extents.empty() > 0 { extent_blocks - 1 } else { 0 };
+        let room = self.lanes.index_room(extent_blocks).max(empty);
+        let mut blocks_of = BTreeMap::<ExtentId, u64>::new();
+        for chunk in runs.iter().flat_map(|run| &run.chunks) {
+            *blocks_of.entry(chunk.place.extent).or_default() += u64::from(chunk.place.blocks);
+        }
+        let comes_free = blocks_of.iter().any(|(extent, blocks)| {
+            !self.lanes.holds(*extent)
+                && self.extents.live_bytes_of(*extent) == blocks * BLOCK_BYTES as u64
+        });
+        blocks <= u64::from(room) && comes_free
+    }
 }
 
 /// Entries of a chunk, at most.
@@ -196,7 +216,11 @@ fn chunk_entries_max(payload_max: u32) -> usize {
 
 /// Blocks that these runs take as one, at most: each chunk with its head, and a mark for each.
 fn run_blocks(runs: &[RunInfo], payload_max: u32) -> u64 {
-    let entries: u64 = runs.iter().map(|run| run.entries).sum();
+    entry_blocks(runs.iter().map(|run| run.entries).sum(), payload_max)
+}
+
+/// Blocks that a run of so many entries takes, at most.
+fn entry_blocks(entries: u64, payload_max: u32) -> u64 {
     let per_chunk = chunk_entries_max(payload_max) as u64;
     let blocks = |entries: u64| {
         let payload_bytes = CHUNK_HEAD_BYTES as u64 + entries * ENTRY_BYTES as u64;
@@ -223,7 +247,7 @@ impl Core {
     }
 
     async fn merge_planned(self: &Rc<Core>, needs_room: bool) -> Result<bool, PutError> {
-        let (plan, runs) = {
+        let (plan, runs, takes_last) = {
             let state = self.state.borrow();
             let extent_blocks = self.medium.cut.extent_blocks;
             let Some(plan) = state.merge_plan(extent_blocks, self.payload_max, needs_room) else {
@@ -234,13 +258,28 @@ impl Core {
             // A merge must leave the spills their extents.
             let extents = run_blocks(&runs, self.payload_max) / u64::from(extent_blocks) + 1;
             let spare = if needs_room { 1 } else { state.extents.reserve().moves };
-            if u64::from(state.extents.empty()) < extents + u64::from(spare) {
+            let is_tight = u64::from(state.extents.empty()) < extents + u64::from(spare);
+            if is_tight && !(needs_room && state.may_take_last(&runs, self)) {
                 return Ok(false);
             }
-            (plan, runs)
+            (plan, runs, is_tight)
         };
+        if !takes_last {
+            return self.merge(&plan, &runs).await;
+        }
+        // No checkpoint in between: the next one names the merged run, and gives up for it at least
+        // one extent. Until then the last is empty for a recovery, which finds only chunks in it.
+        self.begin_checkpoint().await?;
+        self.state.borrow_mut().extents.keep_for_recovery(false);
+        let result = self.merge(&plan, &runs).await;
+        self.state.borrow_mut().extents.keep_for_recovery(true);
+        self.end_checkpoint();
+        result
+    }
+
+    async fn merge(self: &Rc<Core>, plan: &Plan, runs: &[RunInfo]) -> Result<bool, PutError> {
         let mut writer = RunWriter::new(self, plan.level);
-        if let Err(why) = self.merge_into(&mut writer, &runs, plan.drop_gone).await {
+        if let Err(why) = self.merge_into(&mut writer, runs, plan.drop_gone).await {
             writer.abandon().await;
             return Err(why);
         }
@@ -248,7 +287,7 @@ impl Core {
         let state = &mut *self.state.borrow_mut();
         let at = state.runs.iter().position(|run| run.id == plan.ids[0]).expect("it stays");
         state.runs.retain(|run| !plan.ids.contains(&run.id));
-        state.forget_runs(&runs);
+        state.forget_runs(runs);
         if let Some(merged) = merged {
             state.runs.insert(at, merged);
         }

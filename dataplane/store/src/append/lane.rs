@@ -177,6 +177,13 @@ impl Lanes {
         true
     }
 
+    /// Blocks that chunks of the index may still take in their open extent.
+    pub(crate) fn index_room(&self, extent_blocks: u32) -> u32 {
+        let lane = self.lanes.iter().find(|lane| lane.aim == Aim::Index);
+        let open = lane.and_then(|lane| lane.open.as_ref());
+        open.map_or(0, |open| extent_blocks - open.end)
+    }
+
     /// Whether nothing waits and nothing is under way.
     pub(crate) fn is_idle(&self) -> bool {
         self.lanes.iter().all(|lane| lane.queue.is_empty() && lane.batches == 0 && lane.direct == 0)

@@ -101,12 +101,14 @@ impl RecoveredDisk {
         let longest = PutBuf::buffer_bytes(checkpoint.payload_max as usize);
         let mut place = (self.turn, self.ends, checkpoint.number);
         let mut last = scanned.number_max.max(checkpoint.number);
+        let mut said = None;
         if gap {
             last += CHECKPOINT_GAP;
             extents.skip_incarnations(INCARNATION_GAP);
             if claims {
                 let claim = claim(&checkpoint, last + 1);
                 place = write_claim(&scanned.world, &medium, &claim, longest, place).await?;
+                said = Some(claim);
             }
         }
         let (turn, ends, durable) = place;
@@ -151,6 +153,7 @@ impl RecoveredDisk {
             checkpoint: CheckpointState {
                 durable,
                 last: last.max(durable),
+                said,
                 busy: false,
                 wanted: false,
                 turn,
@@ -195,13 +198,14 @@ impl RecoveredDisk {
             // What this checkpoint was to give up. Who goes by no checkpoint finds the same without
             // it, and nobody else can be sure to find the disk as his checkpoint says: he is told
             // to scan it again.
-            core.empty_dead(u64::MAX).await;
+            core.state.borrow_mut().kill_idle(0);
+            core.empty_dead(1).await;
             first = core.checkpoint(false).await;
         }
         first.map_err(OpenError::Start)?;
         // One more, so that the extents that may be opened are named in the last two.
         core.checkpoint(false).await.map_err(OpenError::Start)?;
-        core.state.borrow_mut().extents.keep_for_recovery();
+        core.state.borrow_mut().extents.keep_for_recovery(true);
         core.spawn("store.keeper", Rc::clone(&core).keeper_task());
         core.spawn("store.cleaner", Rc::clone(&core).cleaner_task());
         Ok((Store { core }, report))
