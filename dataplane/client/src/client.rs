@@ -12,6 +12,7 @@ use isotherm_transport::Network;
 use isotherm_wire::Class;
 
 use crate::ask::Terms;
+use crate::delete::Releases;
 use crate::links::Links;
 
 const IDS: Domain = Domain::new("client.ids");
@@ -67,6 +68,7 @@ pub(crate) struct Inner {
     pub(crate) draws: RefCell<Draws>,
     /// Stripes that are being repaired because a read found something wrong.
     pub(crate) mending: RefCell<BTreeSet<(u32, u128, u32)>>,
+    pub(crate) releases: RefCell<Releases>,
     pub(crate) counters: Cell<Counters>,
     /// For what goes on after the operation that began it.
     pub(crate) myself: Weak<Inner>,
@@ -112,6 +114,7 @@ impl Client {
                 entropy,
                 draws: RefCell::new(Draws::new(seed, CHOICES, 0)),
                 mending: RefCell::default(),
+                releases: RefCell::default(),
                 counters: Cell::default(),
                 myself: myself.clone(),
             }),

@@ -8,10 +8,10 @@
 //! not is finished by saying it again. A long object loses its stripes first and its manifest
 //! last, so that a delete that was cut off can go on where it was.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use isotherm_placement::DiskNo;
-use isotherm_seam::Key;
+use isotherm_seam::{Key, Mono};
 use isotherm_transport::Body;
 use isotherm_wire::{Ask, Class as Work, Entry};
 
@@ -104,14 +104,43 @@ impl Inner {
         Ok(())
     }
 
-    /// Everybody has the tombstone: nobody need keep it for the others.
+    /// Everybody has the tombstone: nobody need keep it for the others, a while from now. One task
+    /// says so for all deletes.
     fn release(&self, keys: BTreeMap<usize, (DiskNo, Key)>) {
-        self.in_background("release", move |inner| async move {
-            inner.handle.sleep(inner.config.release_after).await;
-            for (disk, key) in keys.into_values() {
-                let terms = inner.terms(Work::Repair);
-                let _ = inner.ask(disk, Ask::Release { key }, Body::Empty, 0, terms).await;
+        let due = self.handle.now() + self.config.release_after;
+        let releases = &mut *self.releases.borrow_mut();
+        if releases.waiting.len() >= RELEASES_MAX {
+            // Those tombstones stay until a repair finds them.
+            return;
+        }
+        releases.waiting.push_back((due, keys.into_values().collect()));
+        if !releases.runs {
+            releases.runs =
+                self.in_background("release", |inner| async move { inner.release_all().await });
+        }
+    }
+
+    async fn release_all(&self) {
+        loop {
+            let next = self.releases.borrow_mut().waiting.pop_front();
+            let Some((due, keys)) = next else { break };
+            self.handle.sleep_until(due).await;
+            for (disk, key) in keys {
+                let terms = self.terms(Work::Repair);
+                let _ = self.ask(disk, Ask::Release { key }, Body::Empty, 0, terms).await;
             }
-        });
+        }
+        self.releases.borrow_mut().runs = false;
     }
 }
+
+/// Deletes whose tombstones wait to be released.
+#[derive(Default)]
+pub(crate) struct Releases {
+    waiting: VecDeque<(Mono, Vec<(DiskNo, Key)>)>,
+    /// The task is there.
+    runs: bool,
+}
+
+/// At most so many: a hundred bytes each.
+const RELEASES_MAX: usize = 100_000;

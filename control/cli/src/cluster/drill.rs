@@ -1,7 +1,7 @@
 //! `isotherm cluster drill`: nodes are killed under a load that knows what it should read.
 //!
 //! ```text
-//! round: load ─> kill -9 of one node ─> load goes on ─> the node again ─> repair ─> everything read
+//! round: load ─> kill -9 or stop one node ─> load goes on ─> the node again ─> repair ─> all read
 //! ```
 //!
 //! What must always hold: the verdict is about what the cluster acknowledged and nothing else: an
@@ -37,7 +37,7 @@ const WORKERS: u64 = 4;
 const OBJECTS_MAX: usize = 400;
 const LEN_MAX: u64 = 6 << 20;
 
-/// Kills nodes under load, starts them again, repairs, and checks every byte.
+/// Kills or freezes nodes under load, starts them again, repairs, and checks every byte.
 ///
 /// For a cluster that `cluster up` made on this machine. Objects that were there before are not
 /// touched; those of the drill are deleted at its end.
@@ -54,7 +54,7 @@ pub(super) struct DrillCommand {
         default_value = "cluster"
     )]
     dir: PathBuf,
-    /// How often a node is killed
+    /// How often a node is killed, or frozen
     #[arg(long, value_name = "N", default_value_t = 10)]
     rounds: u32,
     /// Seconds of load before and after each kill
@@ -204,8 +204,11 @@ impl Drill {
         let mut draws = Draws::new(self.seed, DRILL, u64::from(round));
         let victim = draws.below(self.map.nodes.len() as u64) as usize;
         let name = &self.map.nodes[victim].name;
-        let until = self.handle.now() + self.load + self.load;
-        let kill_at = self.handle.now() + Nanos(draws.below(2 * self.load.0.max(1)));
+        let kill_at = self.handle.now() + self.load + Nanos(draws.below(self.load.0.max(1)));
+        // Time to find out that it is gone, and then to go on without it.
+        let until = kill_at + ClientConfig::default().cell_patience + self.load;
+        // A frozen node does afterwards what it was asked before.
+        let freezes = draws.below(3) == 0;
         let workers: Vec<_> = (0..WORKERS)
             .map(|worker| {
                 let draws = Draws::new(self.seed, DRILL, u64::from(round) << 8 | (worker + 1));
@@ -218,12 +221,15 @@ impl Drill {
             .collect();
         self.handle.sleep_until(kill_at).await;
         let pid = running(&self.folder, name).with_context(|| format!("{name} does not run"))?;
-        kill(pid, Signal::SIGKILL)?;
+        kill(pid, if freezes { Signal::SIGSTOP } else { Signal::SIGKILL })?;
         for worker in workers {
             worker.await;
         }
         // What can be read must be right, also with the node gone.
         self.check(client, 40).await;
+        if freezes {
+            kill(pid, Signal::SIGCONT)?;
+        }
         up::start(&self.folder, &self.map)?;
         self.settle(client).await?;
         let report = self.repair(client).await?;

@@ -93,7 +93,9 @@ impl Drop for Link {
     /// Tells the nodes, so that they need not wait for the silence to be long enough.
     fn drop(&mut self) {
         self.client.close();
-        let handle = self.reactor.handle().clone();
-        self.reactor.run(async move { handle.sleep(Nanos::from_millis(5)).await });
+        // What tells them is sent in a turn or two; nothing is started any more.
+        for _ in 0..4 {
+            self.reactor.turn();
+        }
     }
 }
