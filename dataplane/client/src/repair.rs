@@ -200,7 +200,10 @@ impl Inner {
         }
         if deleted {
             return match self.delete_stripe(stripe, terms).await {
-                Ok(()) => Healed::Deleted,
+                Ok(()) => {
+                    self.drop_notes(stripe, terms).await;
+                    Healed::Deleted
+                }
                 Err(_) => Healed::Later,
             };
         }
@@ -208,6 +211,11 @@ impl Inner {
         let answered = good.len() + bad.len();
         if answered < stripe.needed() {
             return Healed::Later;
+        }
+        if is_absent == stripe.cells() {
+            // Deleted so long ago that even the tombstones are gone; what is left is a note.
+            self.drop_notes(stripe, terms).await;
+            return Healed::Deleted;
         }
         if good.len() < stripe.needed() {
             let may_come = stripe.cells() - answered;

@@ -209,6 +209,31 @@ fn a_machine_that_missed_a_delete_does_not_bring_the_object_back() {
 }
 
 #[test]
+fn the_note_of_an_object_that_was_deleted_goes_with_the_next_repair() {
+    let mut rig = Rig::new(10, 6, 1, "4+2");
+    rig.kill(3);
+    let locators: Vec<Locator> = (0..6).map(|_| put(&mut rig, 2 << 20)).collect();
+    rig.start(3, false);
+    let notes = |rig: &mut Rig| {
+        let client = rig.client.clone();
+        let page = rig.run(async move { client.list(ListFrom::default(), 100).await }).unwrap();
+        page.objects.iter().map(|object| object.notes).sum::<u32>()
+    };
+    assert_eq!(notes(&mut rig), 12, "two for each object");
+    let (early, late) = locators.split_at(3);
+    for &locator in early {
+        let client = rig.client.clone();
+        rig.run(async move { client.delete(&locator).await }).unwrap();
+    }
+    let report = repair_all(&mut rig);
+    assert_eq!((report.deleted, report.mended), (3, 3), "{report:?}");
+    assert_eq!(notes(&mut rig), 0);
+    for &locator in late {
+        check(&mut rig, locator);
+    }
+}
+
+#[test]
 fn damage_is_read_around_and_mended() {
     let mut rig = Rig::new(6, 6, 1, "4+2");
     let locators: Vec<Locator> = LENGTHS[1..].iter().map(|&len| put(&mut rig, len)).collect();
