@@ -113,6 +113,7 @@ fn run_once(seed: u64) -> Vec<(SocketAddr, Vec<u8>)> {
         session.close();
         handle.sleep(Nanos::from_secs(1)).await;
         assert_eq!(far.counters().garbled, 0, "damage is seen below");
+        assert_eq!((near.counters().calls, far.counters().requests), (60, 60));
         assert!(near.counters().packets_lost + far.counters().packets_lost > 0);
     });
     log.take()

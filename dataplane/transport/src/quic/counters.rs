@@ -60,3 +60,10 @@ pub struct QuicCounters {
     /// Incoming handshakes now under way.
     pub half_open: u64,
 }
+
+/// What one connection adds to these; counted there, because sessions count too.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub(crate) struct LinkCounters {
+    pub(crate) calls: u64,
+    pub(crate) requests: u64,
+}

@@ -24,7 +24,7 @@ use quinn_proto::{
     TransportErrorCode, VarInt, WriteError,
 };
 
-use crate::quic::counters::QuicCounters;
+use crate::quic::counters::{LinkCounters, QuicCounters};
 use crate::quic::endpoint::Quic;
 use crate::quic::loans::Loans;
 use crate::quic::message::{Incoming, Outgoing, Read, Sent};
@@ -130,6 +130,7 @@ pub(crate) struct LinkState {
     pub(crate) timer: Option<Mono>,
     pub(crate) handshake_until: Option<Mono>,
     pub(crate) since: Mono,
+    pub(crate) counters: LinkCounters,
 }
 
 impl Link {
@@ -183,6 +184,7 @@ impl Link {
             timer: None,
             handshake_until: None,
             since: now,
+            counters: LinkCounters::default(),
         };
         Rc::new(Link {
             quic: quic.clone(),
@@ -620,6 +622,7 @@ impl Session for QuicSession {
         if is_over {
             return ticket;
         }
+        state.counters.calls += 1;
         if state.phase == Phase::Handshake || !state.queued.is_empty() || !link.open(state, ticket)
         {
             state.queued.push_back(ticket);
@@ -670,6 +673,7 @@ impl Session for QuicSession {
                 continue;
             }
             let incoming = slot.incoming.take().expect("it has arrived and is handed over once");
+            state.counters.requests += 1;
             return Poll::Ready(Ok((ticket, incoming.into_frame())));
         }
         match state.phase {
