@@ -161,7 +161,7 @@ async fn serve<F, R>(
 {
     // An answer is written as a whole; what is left of it must not wait for an acknowledgement.
     let _ = stream.set_nodelay(true);
-    let answer = service_fn(|request| {
+    let answer = service_fn(move |request| {
         let answer = answer(request);
         async move { Ok::<_, std::convert::Infallible>(answer.await) }
     });
@@ -173,7 +173,10 @@ async fn serve<F, R>(
         .serve_connection(TokioIo::new(stream), answer);
     let mut connection = pin!(connection);
     // What goes wrong on a connection is felt by its client, and by nobody else.
-    if let First::Right(_) = first(connection.as_mut(), stopped.wait_for(|stop| *stop)).await {
+    let ended = first(connection.as_mut(), stopped.wait_for(|stop| *stop)).await;
+    let is_stopped = matches!(ended, First::Right(_));
+    drop(ended);
+    if is_stopped {
         connection.as_mut().graceful_shutdown();
         let _ = connection.await;
     }
@@ -331,8 +334,7 @@ pub(crate) mod tests {
                 "/slow" => tokio::time::sleep(Duration::from_millis(500)).await,
                 "/short" => {
                     let mut pieces = vec![Bytes::from_static(b"abc")];
-                    let next =
-                        Box::new(move |_: &mut Cx<'_>| Poll::Ready(pieces.pop().map(Ok)));
+                    let next = Box::new(move |_: &mut Cx<'_>| Poll::Ready(pieces.pop().map(Ok)));
                     return Response::new(Payload::Pieces { left: 10, next });
                 }
                 _ => {}

@@ -9,6 +9,7 @@ mod cluster;
 mod codec;
 mod demo;
 mod disks;
+mod gateway;
 mod hdd;
 mod http;
 mod machine;
@@ -38,6 +39,7 @@ enum Verb {
     Codec(codec::CodecCommand),
     Demo(demo::DemoCommand),
     Disks(disks::DisksCommand),
+    Gateway(gateway::GatewayCommand),
     Get(objects::GetCommand),
     Hdd(hdd::HddCommand),
     Ls(objects::LsCommand),
@@ -81,6 +83,7 @@ fn run(verb: Verb) -> anyhow::Result<ExitCode> {
         Verb::Codec(command) => command.run(),
         Verb::Demo(command) => command.run(),
         Verb::Disks(command) => command.run(),
+        Verb::Gateway(command) => command.run(),
         Verb::Get(command) => command.run(),
         Verb::Hdd(command) => command.run(),
         Verb::Ls(command) => command.run(),

@@ -128,13 +128,15 @@ async fn ask(cores: &[Sender<Order>]) -> Vec<Heard> {
         })
         .collect();
     drop(tell);
-    let hear = async {
+    let into = &mut heard;
+    let hear = async move {
         loop {
-            match told.try_recv() {
+            let next = told.try_recv();
+            match next {
                 Ok(report) => {
                     let report: CoreReport = report;
                     let core = usize::from(report.core);
-                    heard[core] = Heard::Report(Box::new(report));
+                    into[core] = Heard::Report(Box::new(report));
                 }
                 Err(std::sync::mpsc::TryRecvError::Empty) => tokio::time::sleep(LOOK).await,
                 // Everybody has answered, or dropped the question.
@@ -156,8 +158,7 @@ impl Seen {
 
     /// Each disk with its core.
     fn disks(&self) -> impl Iterator<Item = (u16, &isotherm_node::ShelfReport)> {
-        self.reports()
-            .flat_map(|report| report.node.disks.iter().map(|disk| (report.core, disk)))
+        self.reports().flat_map(|report| report.node.disks.iter().map(|disk| (report.core, disk)))
     }
 
     fn is_well(&self) -> bool {

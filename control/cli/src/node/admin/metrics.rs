@@ -64,9 +64,7 @@ type OfCore = (&'static str, &'static str, &'static str, fn(&CoreReport) -> f64)
 
 fn cores(page: &mut Page, seen: &Seen) {
     const FAMILIES: [OfCore; 11] = [
-        ("isotherm_core_sessions", "gauge", "Sessions that are open.", |r| {
-            r.node.sessions as f64
-        }),
+        ("isotherm_core_sessions", "gauge", "Sessions that are open.", |r| r.node.sessions as f64),
         ("isotherm_core_requests", "gauge", "Requests under way.", |r| f64::from(r.node.requests)),
         (
             "isotherm_core_refused_total",
@@ -139,12 +137,9 @@ fn network(page: &mut Page, seen: &Seen) {
         ("isotherm_quic_packets_lost_total", "counter", "Packets declared lost.", |r| {
             r.quic.packets_lost as f64
         }),
-        (
-            "isotherm_quic_sends_full_total",
-            "counter",
-            "Times that the socket had no room.",
-            |r| r.quic.sends_full as f64,
-        ),
+        ("isotherm_quic_sends_full_total", "counter", "Times that the socket had no room.", |r| {
+            r.quic.sends_full as f64
+        }),
     ];
     of_cores(page, seen, &FAMILIES);
     let both = [
@@ -206,11 +201,7 @@ struct DiskLabels {
 
 impl DiskLabels {
     fn of(core: u16, disk: &ShelfReport) -> DiskLabels {
-        DiskLabels {
-            core: core.to_string(),
-            disk: disk.name.clone(),
-            uuid: uuid_text(&disk.uuid),
-        }
+        DiskLabels { core: core.to_string(), disk: disk.name.clone(), uuid: uuid_text(&disk.uuid) }
     }
 
     fn with<'a>(&'a self, more: &[Label<'a>]) -> Vec<Label<'a>> {

@@ -47,10 +47,7 @@ pub(super) fn space(status: &Status) -> (u64, u64) {
         + extents.dead
         + extents.offline
         + extents.suspect;
-    (
-        u64::from(all) * status.extent_bytes,
-        u64::from(status.room_extents) * status.extent_bytes,
-    )
+    (u64::from(all) * status.extent_bytes, u64::from(status.room_extents) * status.extent_bytes)
 }
 
 /// How the cores are that gave no report.
@@ -59,10 +56,7 @@ fn silent(seen: &Seen) -> (Vec<usize>, Vec<usize>) {
         let cores = seen.cores.iter().enumerate();
         cores.filter(|(_, core)| is(core)).map(|(number, _)| number).collect()
     };
-    (
-        numbers(|core| matches!(core, Heard::Stuck)),
-        numbers(|core| matches!(core, Heard::Ended)),
-    )
+    (numbers(|core| matches!(core, Heard::Stuck)), numbers(|core| matches!(core, Heard::Ended)))
 }
 
 fn with_silent(seen: &Seen, mut told: Map<String, Value>) -> Value {
@@ -80,9 +74,8 @@ fn object(value: Value) -> Map<String, Value> {
 }
 
 pub(super) fn health(seen: &Seen) -> Value {
-    let count = |word: &str| {
-        seen.disks().filter(|(_, disk)| state_word(&disk.state) == word).count()
-    };
+    let count =
+        |word: &str| seen.disks().filter(|(_, disk)| state_word(&disk.state) == word).count();
     let open = |test: fn(&Status) -> bool| {
         let is = |disk: &ShelfReport| match &disk.state {
             ShelfState::Open(open) => test(&open.0),
@@ -164,9 +157,7 @@ fn space_row(status: &Status) -> Value {
 
 fn recovery_row(recovery: &RecoveryReport) -> Value {
     let holes = |holes: &[isotherm_store::Hole]| -> Vec<Value> {
-        let hole = |hole: &isotherm_store::Hole| {
-            json!({ "extent": hole.extent.0, "block": hole.block, "blocks": hole.blocks })
-        };
+        let hole = |hole: &isotherm_store::Hole| json!({ "extent": hole.extent.0, "block": hole.block, "blocks": hole.blocks });
         holes.iter().map(hole).collect()
     };
     json!({

@@ -37,11 +37,8 @@ impl Cores {
             let (tell, told) = sync_channel(1);
             let over = Arc::clone(&over);
             let run = move || {
-                let mut core = Reactor::new(
-                    ThreadPark::new(),
-                    HostClock::new(),
-                    ReactorConfig::default(),
-                );
+                let mut core =
+                    Reactor::new(ThreadPark::new(), HostClock::new(), ReactorConfig::default());
                 let (sender, mut orders) = core.mailbox::<Order>(2);
                 tell.send(sender).unwrap();
                 let disks = match behaviour {
@@ -156,8 +153,7 @@ fn a_disk_that_is_not_open_makes_a_node_unwell() {
 #[test]
 fn disks_queues_and_histograms_tell_what_the_cores_said() {
     let failed = ShelfState::Failed("no such device".to_owned());
-    let (cores, admin) =
-        start(vec![Behaviour::Answers(vec![disk(1, open()), disk(2, failed)])]);
+    let (cores, admin) = start(vec![Behaviour::Answers(vec![disk(1, open()), disk(2, failed)])]);
     let told = get(admin.addr(), "/disks").json();
     let row = &told["disks"][0];
     assert_eq!((&row["state"], &row["core"]), (&Value::from("open"), &Value::from(0)));
@@ -165,10 +161,10 @@ fn disks_queues_and_histograms_tell_what_the_cores_said() {
     assert_eq!(row["space"]["capacity_bytes"], 16 << 20);
     assert_eq!(row["space"]["free_bytes"], 8 << 20);
     assert_eq!(row["recovery"]["holes"][0]["blocks"], 7);
-    assert_eq!((&row["tally"]["done"]["get"], &row["tally"]["failed"]["not_found"]), (
-        &Value::from(2),
-        &Value::from(4)
-    ));
+    assert_eq!(
+        (&row["tally"]["done"]["get"], &row["tally"]["failed"]["not_found"]),
+        (&Value::from(2), &Value::from(4))
+    );
     assert_eq!(row["expected_wait_seconds"], 0.012);
     let row = &told["disks"][1];
     assert_eq!((&row["state"], &row["why"]), (&"failed".into(), &"no such device".into()));
@@ -293,8 +289,7 @@ fn check(text: &str) -> usize {
             assert!(is_name(name) && name.starts_with("isotherm_"), "{name}");
             assert!(["counter", "gauge", "histogram"].contains(&kind), "{line}");
             assert_eq!(kind == "counter", name.ends_with("_total"), "{line}");
-            let is_reserved =
-                ["_bucket", "_sum", "_count"].iter().any(|end| name.ends_with(end));
+            let is_reserved = ["_bucket", "_sum", "_count"].iter().any(|end| name.ends_with(end));
             assert!(!is_reserved, "{name} looks like a part of a histogram");
             for unit in ["_ms", "_us", "_ns", "milli", "micro", "nano", "_kb", "mib", "percent"] {
                 assert!(!name.contains(unit), "{name}: not a base unit");
