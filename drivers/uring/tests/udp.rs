@@ -188,3 +188,25 @@ fn a_batch_above_the_limit_never_reaches_the_kernel() {
     let mut a = ring.udp(any_port()).unwrap();
     let _ = a.send(Mono::ZERO, &to(a.local(), &[0; 65_001], Some(8_972)));
 }
+
+#[test]
+fn segments_that_the_kernel_refuses_go_one_by_one_from_then_on() {
+    let mut ring = ring();
+    let (mut a, mut b) = (ring.udp(any_port()).unwrap(), ring.udp(any_port()).unwrap());
+    let before = a.limits();
+    assert!(before.send_segments_max > 1);
+    let mut buf = vec![0; before.recv_bytes_max];
+    // More segments than the kernel takes: it refuses as a card without offload does.
+    for (bytes, segment) in [(50_000, 50), (5_000, 1_000)] {
+        let sent: Vec<u8> = (0..bytes).map(|i| (i / 50) as u8).collect();
+        a.send(Mono::ZERO, &to(b.local(), &sent, Some(segment))).unwrap();
+        assert_eq!(a.limits().send_segments_max, 1);
+        let mut got = Vec::new();
+        while got.len() < sent.len() {
+            let received = wait(&mut ring, &mut b, &mut buf);
+            assert_eq!(received.stride_bytes, segment);
+            got.extend_from_slice(&buf[..received.len_bytes]);
+        }
+        assert_eq!(got, sent, "nothing of the refused batch is lost");
+    }
+}
