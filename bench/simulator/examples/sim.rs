@@ -4,8 +4,9 @@
 //! cargo run --release -p isotherm-simulator --example sim -- run 17
 //!     ... replay FILE          a plan from a file
 //!     ... print 17             the plan of a seed
-//!     ... shrink 17 [--runs N] cuts the plan of a seed that fails down; prints what is left
+//!     ... shrink 17 [--runs N] cuts the plan of a seed, or of a file, that fails down
 //!     ... soak [--first N] [--seeds N] [--threads N]
+//!     --strict: see `RunOptions::strict`; --brief: two eras of 15 s instead of three of 200 s
 //! ```
 
 use std::collections::BTreeMap;
@@ -33,21 +34,39 @@ fn number(name: &str, default: u64) -> u64 {
     }
 }
 
+fn has(name: &str) -> bool {
+    std::env::args().any(|arg| arg == name)
+}
+
+fn options(digest: bool) -> RunOptions {
+    RunOptions { digest, strict: has("--strict"), ..RunOptions::default() }
+}
+
+fn plan_of(seed: u64) -> Plan {
+    if has("--brief") { Plan::drawn_for(seed, 2, 15_000) } else { Plan::drawn(seed) }
+}
+
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = args.iter().map(String::as_str).collect();
     let seed = |text: &str| text.parse::<u64>().expect("a seed is a number");
     match words[..] {
-        ["run", text, ..] => one(&Plan::drawn(seed(text))),
+        ["run", text, ..] => one(&plan_of(seed(text))),
         ["print", text, ..] => {
-            print!("{}", Plan::drawn(seed(text)));
+            print!("{}", plan_of(seed(text)));
             ExitCode::SUCCESS
         }
         ["replay", file, ..] => {
             let text = std::fs::read_to_string(file).expect("the file can be read");
             one(&text.parse().expect("a plan"))
         }
-        ["shrink", text, ..] => cut_down(&Plan::drawn(seed(text))),
+        ["shrink", text, ..] => match text.parse() {
+            Ok(seed) => cut_down(&plan_of(seed)),
+            Err(_) => {
+                let text = std::fs::read_to_string(text).expect("a seed or a file of a plan");
+                cut_down(&text.parse().expect("a plan"))
+            }
+        },
         ["soak", ..] => soak(),
         _ => {
             eprintln!("run SEED | print SEED | replay FILE | shrink SEED | soak");
@@ -58,7 +77,7 @@ fn main() -> ExitCode {
 
 fn one(plan: &Plan) -> ExitCode {
     let before = cpu_s();
-    let report = run_safely(plan, &RunOptions { digest: true, ..RunOptions::default() });
+    let report = run_safely(plan, &options(true));
     println!("{report:#?}");
     let seconds = cpu_s() - before;
     println!(
@@ -70,7 +89,7 @@ fn one(plan: &Plan) -> ExitCode {
 }
 
 fn cut_down(plan: &Plan) -> ExitCode {
-    let options = RunOptions::default();
+    let options = options(false);
     let report = run_safely(plan, &options);
     let Some(failure) = report.failures.first() else {
         println!("seed {} does not fail", plan.seed);
@@ -99,6 +118,7 @@ struct Soak {
     mended: u64,
     given_up: u64,
     undecided: u64,
+    seen_again: u64,
     rules: BTreeMap<&'static str, u64>,
 }
 
@@ -115,9 +135,9 @@ fn soak() -> ExitCode {
                     if seed >= first + seeds {
                         return;
                     }
-                    let plan = Plan::drawn(seed);
-                    let twice = seed % TWICE == 0;
-                    let options = RunOptions { digest: twice, ..RunOptions::default() };
+                    let plan = plan_of(seed);
+                    let twice = seed.is_multiple_of(TWICE);
+                    let options = options(twice);
                     let before = cpu_s();
                     let report = run_safely(&plan, &options);
                     let spent = cpu_s() - before;
@@ -135,7 +155,7 @@ fn soak() -> ExitCode {
     println!(
         "{{\"seeds\":{},\"failed\":{},\"run_twice\":{},\"virtual_s\":{:.0},\"cpu_s\":{:.1},\
          \"events_per_cpu_s\":{:.0},\"virtual_per_cpu\":{:.0},\"operations_median\":{},\
-         \"faults_median\":{},\"cells_mended\":{},\"disks_given_up\":{},\"undecided\":{},\
+         \"faults_median\":{},\"cells_mended\":{},\"disks_given_up\":{},\"undecided\":{},\"seen_again\":{},\
          \"rules\":{:?}}}",
         sum.seeds,
         sum.failed,
@@ -149,6 +169,7 @@ fn soak() -> ExitCode {
         sum.mended,
         sum.given_up,
         sum.undecided,
+        sum.seen_again,
         sum.rules,
     );
     if sum.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
@@ -182,4 +203,5 @@ fn add(sum: &mut Soak, report: &Report, spent: f64, again: Option<Option<u64>>) 
     sum.mended += report.cells_mended;
     sum.given_up += report.disks_given_up;
     sum.undecided += report.undecided;
+    sum.seen_again += report.seen_again;
 }

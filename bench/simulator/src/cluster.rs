@@ -322,6 +322,24 @@ impl Cluster {
         })
     }
 
+    /// How each disk of each node is, for a report.
+    pub(crate) fn states(&self) -> String {
+        let mut out = String::new();
+        for (number, rig) in self.nodes.iter().enumerate() {
+            let Some(node) = &rig.node else {
+                out += &format!(" node {number} is off;");
+                continue;
+            };
+            for disk in node.report().disks {
+                match disk.state {
+                    ShelfState::Open(_) => {}
+                    state => out += &format!(" {} of node {number}: {state:?};", disk.name),
+                }
+            }
+        }
+        out
+    }
+
     /// Disks that a node could not open, and why; those that take no writes say so as well.
     pub(crate) fn sick_disks(&self) -> Vec<(usize, usize, Option<String>)> {
         let mut sick = Vec::new();

@@ -11,9 +11,9 @@ const SETUP: Domain = Domain::new("simulator.plan.setup");
 const WORK: Domain = Domain::new("simulator.plan.work");
 const TROUBLE: Domain = Domain::new("simulator.plan.trouble");
 
-/// Length of an era.
+/// Length of an era of a plan of full length.
 const ERA_MS: u64 = 200_000;
-/// Eras of a plan: ten minutes together.
+/// Eras of a plan of full length: ten minutes together.
 const ERAS: u64 = 3;
 /// Before an era ends nothing new goes wrong for so long.
 const CALM_MS: u64 = 5_000;
@@ -94,9 +94,17 @@ impl Setup {
 }
 
 impl Plan {
-    /// The plan of a seed.
+    /// The plan of a seed: three eras, ten minutes of work together.
     #[must_use]
     pub fn drawn(seed: u64) -> Plan {
+        Plan::drawn_for(seed, ERAS, ERA_MS)
+    }
+
+    /// The plan of a seed for so many eras of such a length: another plan, with the same cluster
+    /// and the same classes of trouble.
+    #[must_use]
+    pub fn drawn_for(seed: u64, eras: u64, era_ms: u64) -> Plan {
+        assert!(era_ms > CALM_MS, "an era ends in calm");
         let draws = &mut Draws::new(seed, SETUP, 0);
         let setup = Setup::drawn(draws);
         let is_sunny = draws.happens(0.1);
@@ -109,6 +117,7 @@ impl Plan {
             long: draws.happens(0.3),
             draws: Draws::new(seed, WORK, 0),
             trouble: Draws::new(seed, TROUBLE, 0),
+            era_ms,
             live: Vec::new(),
             live_bytes: 0,
             next_object: 0,
@@ -116,11 +125,11 @@ impl Plan {
             classes: &classes,
         };
         let mut actions = Vec::new();
-        for _ in 0..ERAS {
+        for _ in 0..eras {
             let mut era = writer.operations();
             era.extend(writer.troubles());
             era.sort_by_key(|(at_ms, _)| *at_ms);
-            era.push((ERA_MS, What::Settle {}));
+            era.push((era_ms, What::Settle {}));
             for (at_ms, what) in era {
                 actions.push(Action { number: actions.len() as u64, at_ms, what });
             }
@@ -130,6 +139,7 @@ impl Plan {
 }
 
 struct Writer<'a> {
+    era_ms: u64,
     /// Mean time between two troubles.
     trouble_ms: f64,
     operation_ms: f64,
@@ -168,7 +178,7 @@ impl Writer<'_> {
         let mut at_ms = 0;
         loop {
             at_ms += exponential_ms(&mut self.draws, self.operation_ms);
-            if at_ms >= ERA_MS {
+            if at_ms >= self.era_ms {
                 return out;
             }
             let client = self.draws.below(self.setup.clients);
@@ -230,7 +240,7 @@ impl Writer<'_> {
         let mut at_ms = 0;
         loop {
             at_ms += exponential_ms(draws, self.trouble_ms);
-            if at_ms + CALM_MS >= ERA_MS {
+            if at_ms + CALM_MS >= self.era_ms {
                 return out;
             }
             let class = self.classes[draws.below(self.classes.len() as u64) as usize];

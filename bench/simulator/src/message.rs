@@ -126,6 +126,7 @@ pub(crate) struct Net {
     counters: MessageCounters,
 }
 
+#[expect(clippy::large_enum_variant, reason = "nearly all events are messages")]
 enum Event {
     Message {
         from: HostId,
