@@ -1,4 +1,4 @@
-//! `isotherm cluster up|down|status`: a whole cluster on this machine, real processes on loopback.
+//! `isotherm cluster up|grow|drill|status|down`: a whole cluster on this machine, real processes on loopback.
 
 mod drill;
 pub(crate) mod folder;
@@ -37,6 +37,7 @@ enum ClusterVerb {
     Up(up::UpCommand),
     Down(DownCommand),
     Drill(drill::DrillCommand),
+    Grow(up::GrowCommand),
     Status(status::StatusCommand),
 }
 
@@ -46,6 +47,7 @@ impl ClusterCommand {
             ClusterVerb::Up(command) => command.run(),
             ClusterVerb::Down(command) => command.run(),
             ClusterVerb::Drill(command) => command.run(),
+            ClusterVerb::Grow(command) => command.run(),
             ClusterVerb::Status(command) => command.run(),
         }
     }

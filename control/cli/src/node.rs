@@ -70,8 +70,11 @@ impl NodeCommand {
             eprintln!("isotherm: {} serves at {}", config.name, core.addr);
         }
         let orders = cores.iter().map(|core| core.orders.clone()).collect();
-        let admin = config.admin.map(|addr| admin::serve(addr, config.name.clone(), orders));
-        let _admin = admin.transpose()?;
+        let serve = |addr| admin::serve(addr, config.name.clone(), orders);
+        let admin = config.admin.map(serve).transpose()?;
+        if let Some(admin) = &admin {
+            eprintln!("isotherm: {} tells of itself at http://{}", config.name, admin.addr());
+        }
         let changed = || std::fs::metadata(&config.tls.cert).and_then(|meta| meta.modified()).ok();
         let mut seen = changed();
         let mut ticks = 0u32;

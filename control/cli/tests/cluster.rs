@@ -100,6 +100,14 @@ fn files_go_in_and_come_out_through_death_and_repair() {
     let stat: Value = serde_json::from_slice(&stat.stdout).unwrap();
     assert_eq!((&stat["cells_bad"], &stat["survives_losses"]), (&0.into(), &2.into()), "{stat:#}");
 
+    // The cluster grows under what it holds.
+    let output = cluster.run(&["cluster", "grow", "--nodes", "1", "--size", "256M"]);
+    assert!(output.status.success(), "{}", said(&output));
+    assert!(String::from_utf8_lossy(&output.stdout).starts_with("map version 2: 7 nodes"));
+    for (locator, len) in &kept {
+        assert!(cluster.get(locator) == Ok(bytes(*len)), "{len}, in a cluster that has grown");
+    }
+
     let (gone, _) = &kept[1];
     let output = cluster.run(&["rm", gone]);
     assert!(output.status.success(), "{}", said(&output));

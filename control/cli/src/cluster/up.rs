@@ -5,7 +5,7 @@
 //! is stopped again.
 
 use std::fs::{self, File};
-use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
@@ -14,12 +14,12 @@ use anyhow::{Context, anyhow, bail, ensure};
 use isotherm_client::{ClientConfig, Refusal};
 use isotherm_erasure::Scheme;
 use isotherm_host::{HostClock, OsEntropy};
-use isotherm_placement::{ClusterMap, Disk, DiskNo, DiskState, GroupOptions, Node, NodeNo};
+use isotherm_placement::{ClusterMap, Disk, DiskNo, DiskState, GroupOptions, Load, Node, NodeNo};
 use isotherm_seam::{Clock, Domain, Draws, Entropy, Nanos};
 use isotherm_transport::Ca;
 use isotherm_wire::Failure;
 
-use super::folder::{CERT_DAYS, Folder, issue, write_ca, write_whole};
+use super::folder::{CERT_DAYS, Folder, issue, read_ca, write_ca, write_whole};
 use super::link::Link;
 use super::{running, stop};
 use crate::node::{CoreToml, DiskToml, NodeToml, TlsToml};
@@ -49,6 +49,16 @@ pub(super) struct UpCommand {
     /// Nodes, each a process
     #[arg(long, value_name = "N", default_value_t = 6)]
     nodes: u32,
+    #[command(flatten)]
+    with: With,
+    /// How objects are coded: data cells + parity cells
+    #[arg(long, value_name = "K+M", default_value = "4+2")]
+    codec: String,
+}
+
+/// What new nodes are made with.
+#[derive(clap::Args)]
+struct With {
     /// Disks of each node
     #[arg(long, value_name = "N", default_value_t = 1)]
     disks: u32,
@@ -68,12 +78,32 @@ pub(super) struct UpCommand {
     /// This device may be overwritten although it holds something
     #[arg(long, value_name = "DEVICE")]
     destroy: Vec<String>,
-    /// How objects are coded: data cells + parity cells
-    #[arg(long, value_name = "K+M", default_value = "4+2")]
-    codec: String,
     /// Bytes of UDP payload; 8972 is quick on loopback
     #[arg(long, value_name = "BYTES", default_value_t = 8972)]
     mtu: u16,
+}
+
+/// Adds nodes to a cluster that runs.
+///
+/// The new map has further groups that use the new disks; what is there stays where it is.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:
+  isotherm cluster grow --nodes 1 --disks 4 --hdd exos-x24")]
+pub(super) struct GrowCommand {
+    /// The cluster's folder
+    #[arg(
+        long = "dir",
+        alias = "cluster",
+        value_name = "FOLDER",
+        env = "ISOTHERM_CLUSTER",
+        default_value = "cluster"
+    )]
+    dir: PathBuf,
+    /// Nodes to add
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    nodes: u32,
+    #[command(flatten)]
+    with: With,
 }
 
 /// How long nodes get to open their disks.
@@ -116,97 +146,132 @@ impl UpCommand {
             );
         }
         let (entropy, now) = (OsEntropy::new()?, HostClock::new().wall());
-        let uuid = || {
-            let draw = || u128::from(entropy.next_u64(UUIDS, 0));
-            (draw() << 64 | draw()).to_be_bytes()
-        };
-        let mut disks_of: Vec<Vec<DiskToml>> = vec![Vec::new(); self.nodes as usize];
-        let mut map_disks = Vec::new();
-        for number in 0..self.disk_count() {
-            let node = number as usize % self.nodes as usize;
-            let (name, uuid) = (format!("disk{}", disks_of[node].len()), uuid());
-            let path =
-                folder.node(&format!("node{node}")).join("disks").join(format!("{name}.img"));
-            let device = self.device(number as usize, &path)?;
-            map_disks.push(Disk {
-                no: DiskNo(number),
-                uuid,
-                node: NodeNo(node as u32),
-                core: 0,
-                name: name.clone(),
-                capacity_bytes: self.size,
-                state: DiskState::In,
-            });
-            let text = format!("{:032x}", u128::from_be_bytes(uuid));
-            disks_of[node].push(DiskToml { uuid: text, name, device, volatile: self.memory });
-        }
-        // The sockets hold their ports until all are chosen.
-        let sockets: Vec<UdpSocket> = (0..self.nodes)
-            .map(|_| UdpSocket::bind("127.0.0.1:0"))
-            .collect::<Result<_, _>>()
-            .context("no free UDP port")?;
-        let addrs: Vec<SocketAddr> =
-            sockets.iter().map(UdpSocket::local_addr).collect::<Result<_, _>>()?;
-        let listeners: Vec<TcpListener> = (0..self.nodes)
-            .map(|_| TcpListener::bind("127.0.0.1:0"))
-            .collect::<Result<_, _>>()
-            .context("no free TCP port")?;
-        let admins: Vec<SocketAddr> =
-            listeners.iter().map(TcpListener::local_addr).collect::<Result<_, _>>()?;
-        let map_nodes = addrs.iter().enumerate().map(|(number, addr)| Node {
-            no: NodeNo(number as u32),
-            name: format!("node{number}"),
-            rack: None,
-            cores: vec![*addr],
-            admin: Some(admins[number]),
-        });
+        let plan = self.with.plan(folder, &entropy, 0, 0, self.nodes)?;
         let mut draws = Draws::new(entropy.next_u64(GROUPS, 0), GROUPS, 0);
-        let cluster = uuid();
-        let options = GroupOptions::default();
         let map = ClusterMap::build(
-            cluster,
+            uuid(&entropy),
             scheme,
-            map_nodes.collect(),
-            map_disks,
-            &options,
+            plan.nodes.clone(),
+            plan.disks.clone(),
+            &GroupOptions::default(),
             &mut draws,
         )?;
         // Nothing was written so far.
         let ca = Ca::create("isotherm", now)?;
         write_ca(&folder.path.join("ca"), &ca)?;
-        let loopback = ["127.0.0.1".parse().expect("an address")];
-        issue(&ca, &folder.path.join("client"), "client", &loopback, CERT_DAYS, now)?;
-        for (number, addr) in addrs.iter().enumerate() {
+        issue(&ca, &folder.path.join("client"), "client", &LOOPBACK, CERT_DAYS, now)?;
+        plan.carry_out(folder, &ca, &self.with)?;
+        folder.write_map(&map)
+    }
+}
+
+impl GrowCommand {
+    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+        let folder = Folder::new(&self.dir);
+        let old = folder.map()?;
+        let entropy = OsEntropy::new()?;
+        let (first, first_disk) = (old.nodes.len() as u32, old.disks.len() as u32);
+        let plan = self.with.plan(&folder, &entropy, first, first_disk, self.nodes)?;
+        let mut draws = Draws::new(entropy.next_u64(GROUPS, 0), GROUPS, old.version);
+        let options = GroupOptions::default();
+        // How full the disks are is the control plane's to know; by hand they count as alike.
+        let load = |_| Load::default();
+        let map = old.grow(plan.nodes.clone(), plan.disks.clone(), &options, &load, &mut draws)?;
+        plan.carry_out(&folder, &read_ca(&folder.path.join("ca"))?, &self.with)?;
+        // The nodes first: nobody may learn of disks that do not answer yet.
+        start(&folder, &map)?;
+        folder.write_map(&map)?;
+        wait(&folder, &map)?;
+        println!(
+            "map version {}: {} nodes with {} disks, {} groups ({} of them new)",
+            map.version,
+            map.nodes.len(),
+            map.disks.len(),
+            map.groups.len(),
+            map.groups.len() - old.groups.len(),
+        );
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+const LOOPBACK: [IpAddr; 1] = [IpAddr::V4(Ipv4Addr::LOCALHOST)];
+
+/// A number by chance.
+fn uuid(entropy: &OsEntropy) -> [u8; 16] {
+    let draw = || u128::from(entropy.next_u64(UUIDS, 0));
+    (draw() << 64 | draw()).to_be_bytes()
+}
+
+/// Nodes that are to be made.
+struct Plan {
+    nodes: Vec<Node>,
+    disks: Vec<Disk>,
+    files: Vec<NodeToml>,
+}
+
+impl With {
+    /// Chooses ports, names and numbers for new nodes. Writes nothing.
+    fn plan(
+        &self,
+        folder: &Folder,
+        entropy: &OsEntropy,
+        first_node: u32,
+        first_disk: u32,
+        nodes: u32,
+    ) -> anyhow::Result<Plan> {
+        ensure!(nodes > 0, "--nodes: one at least");
+        let count = match self.devices.len() {
+            0 => nodes * self.disks,
+            devices => devices as u32,
+        };
+        // The sockets hold their ports until all are chosen.
+        let bind = |_| -> std::io::Result<(UdpSocket, TcpListener)> {
+            Ok((UdpSocket::bind("127.0.0.1:0")?, TcpListener::bind("127.0.0.1:0")?))
+        };
+        let sockets: Vec<_> =
+            (0..nodes).map(bind).collect::<Result<_, _>>().context("no free port")?;
+        let mut plan = Plan { nodes: Vec::new(), disks: Vec::new(), files: Vec::new() };
+        for (number, (udp, tcp)) in (first_node..).zip(&sockets) {
+            let (addr, admin) = (udp.local_addr()?, tcp.local_addr()?);
             let name = format!("node{number}");
-            let home = folder.node(&name);
-            issue(&ca, &home, &name, &loopback, CERT_DAYS, now)?;
-            for disk in disks_of[number].iter().filter(|disk| !disk.volatile) {
-                fs::create_dir_all(home.join("disks"))?;
-                let create = self.devices.is_empty().then_some(self.size);
-                format_disk(&disk.device, disk.uuid()?, create, &self.destroy)
-                    .with_context(|| format!("{name} {}", disk.name))?;
-            }
-            let config = NodeToml {
+            plan.nodes.push(Node {
+                no: NodeNo(number),
+                name: name.clone(),
+                rack: None,
+                cores: vec![addr],
+                admin: Some(admin),
+            });
+            plan.files.push(NodeToml {
                 name,
-                admin: Some(admins[number]),
+                admin: Some(admin),
                 mtu: self.mtu,
                 tls: TlsToml {
                     cert: "cert.pem".into(),
                     key: "key.pem".into(),
                     roots: "../ca/roots.pem".into(),
                 },
-                core: vec![CoreToml { listen: *addr, cpu: None, disk: disks_of[number].clone() }],
-            };
-            write_whole(&home.join("node.toml"), toml::to_string(&config)?.as_bytes(), false)?;
+                core: vec![CoreToml { listen: addr, cpu: None, disk: Vec::new() }],
+            });
         }
-        folder.write_map(&map)
-    }
-
-    fn disk_count(&self) -> u32 {
-        match self.devices.len() {
-            0 => self.nodes * self.disks,
-            devices => devices as u32,
+        for number in 0..count {
+            let file = &mut plan.files[(number % nodes) as usize];
+            let disks = &mut file.core[0].disk;
+            let (name, uuid) = (format!("disk{}", disks.len()), uuid(entropy));
+            let path = folder.node(&file.name).join("disks").join(format!("{name}.img"));
+            let device = self.device(number as usize, &path)?;
+            plan.disks.push(Disk {
+                no: DiskNo(first_disk + number),
+                uuid,
+                node: NodeNo(first_node + number % nodes),
+                core: 0,
+                name: name.clone(),
+                capacity_bytes: self.size,
+                state: DiskState::In,
+            });
+            let text = format!("{:032x}", u128::from_be_bytes(uuid));
+            disks.push(DiskToml { uuid: text, name, device, volatile: self.memory });
         }
+        Ok(plan)
     }
 
     fn device(&self, number: usize, path: &Path) -> anyhow::Result<String> {
@@ -222,6 +287,25 @@ impl UpCommand {
             Some(model) => format!("hdd:{model},file:{path}"),
             None => path.to_owned(),
         })
+    }
+}
+
+impl Plan {
+    /// Makes certificates, formats disks, writes the nodes' files.
+    fn carry_out(&self, folder: &Folder, ca: &Ca, with: &With) -> anyhow::Result<()> {
+        let now = HostClock::new().wall();
+        for file in &self.files {
+            let home = folder.node(&file.name);
+            issue(ca, &home, &file.name, &LOOPBACK, CERT_DAYS, now)?;
+            for disk in file.core[0].disk.iter().filter(|disk| !disk.volatile) {
+                fs::create_dir_all(home.join("disks"))?;
+                let create = with.devices.is_empty().then_some(with.size);
+                format_disk(&disk.device, disk.uuid()?, create, &with.destroy)
+                    .with_context(|| format!("{} {}", file.name, disk.name))?;
+            }
+            write_whole(&home.join("node.toml"), toml::to_string(file)?.as_bytes(), false)?;
+        }
+        Ok(())
     }
 }
 
