@@ -12,7 +12,8 @@
 //! extent that it gives up holds nothing that its runs point at.
 //!
 //! What may go wrong: a full disk has no extent for the run. As only a checkpoint gives extents back,
-//! the last one is then written once more, which needs none and lets what is dead be emptied.
+//! the last one is then written once more, which needs none and lets what is dead be emptied. If
+//! nothing is, many runs become one, which gives up more than it takes.
 
 use std::rc::Rc;
 
@@ -38,8 +39,14 @@ impl Core {
         self.begin_checkpoint().await?;
         self.state.borrow_mut().checkpoint.wanted = false;
         let mut result = self.write_checkpoint(clean).await;
-        if result == Err(PutError::Full) && self.say_again().await {
-            result = self.write_checkpoint(clean).await;
+        if result == Err(PutError::Full) {
+            result = match self.say_again().await {
+                true => Ok(()),
+                false => self.merge_for_checkpoint().await,
+            };
+            if result.is_ok() {
+                result = self.write_checkpoint(clean).await;
+            }
         }
         self.end_checkpoint();
         result

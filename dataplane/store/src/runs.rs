@@ -42,6 +42,14 @@ impl AsRef<[u8]> for ChunkBytes {
     }
 }
 
+/// A merge that is to be made.
+struct Planned {
+    plan: Plan,
+    runs: Vec<RunInfo>,
+    /// It takes the last room that there is for the index.
+    takes_last: bool,
+}
+
 /// A run on its way to the disk.
 pub(crate) struct RunWriter {
     core: Rc<Core>,
@@ -247,33 +255,52 @@ impl Core {
     }
 
     async fn merge_planned(self: &Rc<Core>, needs_room: bool) -> Result<bool, PutError> {
-        let (plan, runs, takes_last) = {
-            let state = self.state.borrow();
-            let extent_blocks = self.medium.cut.extent_blocks;
-            let Some(plan) = state.merge_plan(extent_blocks, self.payload_max, needs_room) else {
-                return Ok(false);
-            };
-            let runs: Vec<RunInfo> =
-                state.runs.iter().filter(|run| plan.ids.contains(&run.id)).cloned().collect();
-            // A merge must leave the spills their extents.
-            let extents = run_blocks(&runs, self.payload_max) / u64::from(extent_blocks) + 1;
-            let spare = if needs_room { 1 } else { state.extents.reserve().moves };
-            let is_tight = u64::from(state.extents.empty()) < extents + u64::from(spare);
-            if is_tight && !(needs_room && state.may_take_last(&runs, self)) {
-                return Ok(false);
-            }
-            (plan, runs, is_tight)
-        };
-        if !takes_last {
-            return self.merge(&plan, &runs).await;
+        let Some(planned) = self.plan_merge(needs_room) else { return Ok(false) };
+        if !planned.takes_last {
+            return self.merge(&planned.plan, &planned.runs).await;
         }
-        // No checkpoint in between: the next one names the merged run, and gives up for it at least
-        // one extent. Until then the last is empty for a recovery, which finds only chunks in it.
         self.begin_checkpoint().await?;
-        self.state.borrow_mut().extents.keep_for_recovery(false);
-        let result = self.merge(&plan, &runs).await;
-        self.state.borrow_mut().extents.keep_for_recovery(true);
+        let result = self.merge_into_last(&planned).await;
         self.end_checkpoint();
+        result
+    }
+
+    fn plan_merge(&self, needs_room: bool) -> Option<Planned> {
+        let state = self.state.borrow();
+        let extent_blocks = self.medium.cut.extent_blocks;
+        let plan = state.merge_plan(extent_blocks, self.payload_max, needs_room)?;
+        let runs: Vec<RunInfo> =
+            state.runs.iter().filter(|run| plan.ids.contains(&run.id)).cloned().collect();
+        // A merge must leave the spills their extents.
+        let extents = run_blocks(&runs, self.payload_max) / u64::from(extent_blocks) + 1;
+        let spare = if needs_room { 1 } else { state.extents.reserve().moves };
+        let takes_last = u64::from(state.extents.empty()) < extents + u64::from(spare);
+        let may = !takes_last || needs_room && state.may_take_last(&runs, self);
+        may.then_some(Planned { plan, runs, takes_last })
+    }
+
+    /// Merges runs for a checkpoint that found no room for its own, and that nobody else begins
+    /// meanwhile. `Full` if there is nothing to gain.
+    pub(crate) async fn merge_for_checkpoint(self: &Rc<Core>) -> Result<(), PutError> {
+        // Who merges already may wait for the checkpoint.
+        if std::mem::replace(&mut self.state.borrow_mut().merging, true) {
+            return Err(PutError::Full);
+        }
+        let merged = match self.plan_merge(true) {
+            Some(planned) => self.merge_into_last(&planned).await.map(drop),
+            None => Err(PutError::Full),
+        };
+        self.state.borrow_mut().merging = false;
+        self.progress.notify();
+        merged
+    }
+
+    /// No checkpoint comes in between: the next one names the merged run, and gives up for it at
+    /// least one extent. Until then the last is empty for a recovery, which finds only chunks in it.
+    async fn merge_into_last(self: &Rc<Core>, planned: &Planned) -> Result<bool, PutError> {
+        self.state.borrow_mut().extents.keep_for_recovery(false);
+        let result = self.merge(&planned.plan, &planned.runs).await;
+        self.state.borrow_mut().extents.keep_for_recovery(true);
         result
     }
 

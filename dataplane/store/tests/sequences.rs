@@ -80,7 +80,7 @@ fn the_store_does_what_its_model_does() {
 #[test]
 fn what_failed_once_is_right() {
     // A full disk that did not open; a checkpoint that found no room; a delete refused too early.
-    for seed in [40_269_337, 40_302_068, 41_073_508, 50_064_111, 50_226_620] {
+    for seed in [40_269_337, 40_302_068, 41_073_508, 50_064_111, 50_226_620, 70_078_687] {
         let plan = Plan::new(seed);
         if let Err(failure) = run(&plan, Planted::default()) {
             report(&plan, failure);
