@@ -43,7 +43,8 @@ pub(super) async fn answer(bridge: &Bridge, request: Request<Incoming>) -> Answe
         }
         (Method::PUT | Method::POST, "/objects") => put(bridge, request.into_body()).await,
         (Method::GET, "/objects") => list(bridge, &query).await,
-        (_, "/" | "/objects") => not_allowed("GET, HEAD, PUT"),
+        (_, "/") => not_allowed("GET, HEAD"),
+        (_, "/objects") => not_allowed("GET, PUT, POST"),
         (method, path) => match path.strip_prefix("/objects/") {
             Some(locator) => object(bridge, &method, locator, &query, &request).await,
             None => told(StatusCode::NOT_FOUND, "no_such_path", "there is only /objects; see /"),
