@@ -102,6 +102,8 @@ struct Run<'a> {
     strict: bool,
     /// When the last machine goes on that stands still, and the last disk is as fast as ever.
     late_until: Mono,
+    /// Until when a disk is slow: two slownesses at once would multiply to hours a request.
+    slow_until: BTreeMap<(u64, u64), Mono>,
 }
 
 enum Undo {
@@ -136,6 +138,7 @@ pub fn run(plan: &Plan, options: &RunOptions) -> Report {
         trace,
         strict: options.strict,
         late_until: Mono::ZERO,
+        slow_until: BTreeMap::new(),
     };
     run.all();
     run.finish()
@@ -293,7 +296,11 @@ impl Run<'_> {
             }
             What::Slow { node, disk, factor, ms } => {
                 let now = self.cluster.now();
+                if self.slow_until.get(&(node, disk)).is_some_and(|until| *until > now) {
+                    return;
+                }
                 let when: Range<Mono> = now..now + Nanos::from_millis(ms);
+                self.slow_until.insert((node, disk), when.end);
                 self.late_until = self.late_until.max(when.end);
                 let slow = Slow { when, blocks: None, factor: factor as f64 };
                 self.cluster.disk(node as usize, disk as usize).slow_down(slow);
