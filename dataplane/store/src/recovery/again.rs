@@ -17,6 +17,37 @@ pub(super) const PAUSES: [Nanos; 3] =
 /// Tries of a block where each may take the half minute after which a request counts as lost.
 const TIMED_OUT_TRIES: usize = 2;
 
+/// So many blocks in a row that could not be read at any try are a region that is gone: the blocks
+/// behind them are tried once. A surface that is gone would otherwise cost two hours an extent. With
+/// every fifth try of a sound block failing for no reason, eight such blocks in a row are rarer than
+/// one in 10^21.
+const REGION_BLOCKS: u32 = 8;
+
+/// Reads blocks one after the other that could not be read together.
+#[derive(Default)]
+pub(super) struct OneByOne {
+    /// Blocks in a row that could not be read.
+    lost: u32,
+}
+
+impl OneByOne {
+    /// Reads the next block; the inner error is that of the last try.
+    pub(super) async fn read(
+        &mut self,
+        world: &World,
+        medium: &Medium,
+        extent: ExtentId,
+        block: u32,
+    ) -> Result<(Result<(), IoError>, IoBuf), PoolExhausted> {
+        let (result, buf) = match self.lost < REGION_BLOCKS {
+            true => read_block(world, medium, extent, block).await?,
+            false => medium.read(extent, block, world.pool.alloc(BLOCK_BYTES)?).await,
+        };
+        self.lost = if result.is_ok() { 0 } else { self.lost + 1 };
+        Ok((result, buf))
+    }
+}
+
 /// Reads a block; the inner error is that of the last try.
 pub(crate) async fn read_block(
     world: &World,

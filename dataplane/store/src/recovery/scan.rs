@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use isotherm_reactor::Disk;
 use isotherm_seam::{IoBuf, IoError, PoolExhausted, ZoneReport};
 
-use super::again::read_block;
+use super::again::OneByOne;
 use super::ahead::read_area;
 use super::walk::WalkError;
 use crate::checkpoint::META_BLOCKS;
@@ -406,8 +406,9 @@ async fn read_alone(
     bytes: &mut [u8],
     unreadable: &mut BTreeSet<u32>,
 ) -> Result<(), OpenError> {
+    let mut alone = OneByOne::default();
     for (block, own) in (first..).zip(bytes.chunks_exact_mut(BLOCK_BYTES)) {
-        let (result, single) = read_block(world, medium, extent, block).await?;
+        let (result, single) = alone.read(world, medium, extent, block).await?;
         match result {
             Ok(()) => own.copy_from_slice(&single),
             Err(_) => {

@@ -10,7 +10,7 @@
 
 use isotherm_seam::{IoBuf, IoError, Nanos, PoolExhausted};
 
-use super::again::read_block;
+use super::again::OneByOne;
 use crate::core::World;
 use crate::layout::{
     Block, ExtentHead, Kind, Mark, Origin, RecordHead, Shape, Stream, Tomb, Tombs,
@@ -257,9 +257,10 @@ impl Walker<'_> {
             Ok(()) => {}
             Err(IoError::Media { .. } | IoError::TimedOut | IoError::Zone(_)) => {
                 // Somewhere in here: one block at a time.
+                let mut alone = OneByOne::default();
                 for block in 0..blocks {
                     let (result, single) =
-                        read_block(self.world, self.medium, extent, first + block).await?;
+                        alone.read(self.world, self.medium, extent, first + block).await?;
                     let at = block as usize * BLOCK_BYTES;
                     match result {
                         Ok(()) => buf[at..at + BLOCK_BYTES].copy_from_slice(&single),
