@@ -73,13 +73,15 @@ impl Inner {
             return Err(Fault::Silent);
         }
         let is_write = matches!(ask, Ask::Put { .. });
+        let link = self.links.to(peer);
         let request = Request {
+            version: link.version(),
             class: terms.class,
             deadline_us: u32::try_from(left.0 / 1000).unwrap_or(u32::MAX).max(1),
             ..Request::new(uuid, ask)
         };
         let header = request.encode(body.len() as u32, body_crc);
-        let call = self.links.to(peer).call(Frame { header, body });
+        let call = link.connection.call(Frame { header, body });
         let answer = match self.handle.timeout(left, call).await {
             Ok(Ok(frame)) => frame,
             Ok(Err(CallError::Refused)) => return Err(Fault::Failed(Failure::NoBuffer)),

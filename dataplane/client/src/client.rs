@@ -108,7 +108,7 @@ impl Client {
         Client {
             inner: Rc::new_cyclic(|myself| Inner {
                 handle: handle.clone(),
-                links: Links::new(network),
+                links: Links::new(handle, network),
                 map: RefCell::new(Rc::new(map)),
                 config,
                 entropy,

@@ -4,23 +4,53 @@
 //! it was lost, with growing pauses; a disk that failed to answer is not preferred for a while,
 //! and is asked again afterwards without anybody's help.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
 
 use isotherm_placement::DiskNo;
+use isotherm_reactor::Handle;
 use isotherm_seam::{Mono, Nanos};
 use isotherm_transport::{Connection, Network, PeerAddr};
-use isotherm_wire::Told;
+use isotherm_wire::{Told, VERSION_LEAST};
 
 /// How long a disk that takes no writes is not asked to.
 const REFUSES_FOR: Nanos = Nanos::from_secs(8);
 
 pub(crate) struct Links {
+    handle: Handle,
     network: Rc<dyn Network>,
-    links: RefCell<BTreeMap<SocketAddr, Connection>>,
+    links: RefCell<BTreeMap<SocketAddr, Link>>,
     disks: RefCell<BTreeMap<DiskNo, Health>>,
+}
+
+/// A connection, and the version that both ends speak: the least until the peer has greeted.
+#[derive(Clone)]
+pub(crate) struct Link {
+    pub(crate) connection: Connection,
+    version: Rc<Cell<u8>>,
+}
+
+impl Link {
+    /// The version in which to write.
+    pub(crate) fn version(&self) -> u8 {
+        self.version.get()
+    }
+
+    /// Hears the peer's greeting. One that speaks no version of ours is left.
+    async fn hear(self) {
+        let mut told = Vec::new();
+        while self.connection.told(&mut told).await.is_ok() {
+            if let Ok(Told::Hello { least, newest, .. }) = Told::decode(&told) {
+                match Told::agreed(least, newest) {
+                    Some(version) => self.version.set(version),
+                    None => self.connection.close(),
+                }
+            }
+            told.clear();
+        }
+    }
 }
 
 /// What is known of a disk.
@@ -33,20 +63,24 @@ struct Health {
 }
 
 impl Links {
-    pub(crate) fn new(network: Rc<dyn Network>) -> Links {
-        Links { network, links: RefCell::default(), disks: RefCell::default() }
+    pub(crate) fn new(handle: &Handle, network: Rc<dyn Network>) -> Links {
+        let handle = handle.clone();
+        Links { handle, network, links: RefCell::default(), disks: RefCell::default() }
     }
 
     /// A connection to an address, there or on its way.
-    pub(crate) fn to(&self, peer: PeerAddr) -> Connection {
+    pub(crate) fn to(&self, peer: PeerAddr) -> Link {
         let links = &mut *self.links.borrow_mut();
         if let Some(link) = links.get(&peer.addr)
-            && link.closed().is_none()
+            && link.connection.closed().is_none()
         {
             return link.clone();
         }
-        let link = self.network.dial(&peer);
-        link.tell(&Told::hello(0).encode());
+        let connection = self.network.dial(&peer);
+        connection.tell(&Told::hello(0).encode());
+        let link = Link { connection, version: Rc::new(Cell::new(VERSION_LEAST)) };
+        // Without room for a task the least version goes on being spoken.
+        let _ = self.handle.try_spawn("hear", link.clone().hear());
         links.insert(peer.addr, link.clone());
         link
     }
@@ -89,7 +123,7 @@ impl Links {
 
     pub(crate) fn close(&self) {
         for link in std::mem::take(&mut *self.links.borrow_mut()).into_values() {
-            link.close();
+            link.connection.close();
         }
     }
 }

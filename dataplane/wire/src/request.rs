@@ -24,6 +24,9 @@ use crate::{Envelope, HEADER_BYTES, HeaderBytes, VERSION, WireError};
 /// A disk by the number that its format gave it, wherever it is plugged in.
 pub type DiskUuid = [u8; 16];
 
+/// Cells of a stripe whose CRCs come with a put.
+const CELLS_MAX: u32 = 256;
+
 /// Entries in one page of a listing, at most.
 pub const LIST_LIMIT_MAX: u32 = 4096;
 
@@ -183,7 +186,7 @@ impl Request {
                 fields.codec = *codec;
                 fields.expires_s = U32::new(*expires_s);
                 fields.limit = U32::new(*cells);
-                assert!(cells * 4 <= body_bytes, "the CRCs are in the body");
+                assert!(*cells <= CELLS_MAX && cells * 4 <= body_bytes, "the CRCs are in the body");
                 kind::PUT
             }
             Ask::Get { key, range } => {
@@ -254,7 +257,7 @@ impl Request {
             kind::PING => Ask::Ping,
             kind::PUT => {
                 let cells = fields.limit.get();
-                if cells > 256 || cells * 4 > envelope.body_bytes {
+                if cells > CELLS_MAX || cells * 4 > envelope.body_bytes {
                     return Err(field("cells"));
                 }
                 Ask::Put {
