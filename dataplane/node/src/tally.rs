@@ -47,7 +47,7 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// The verbs, in the order of [`Tally::done`].
+    /// The verbs, in the order of `done`.
     pub const VERBS: [&str; 9] =
         ["put", "get", "delete", "release", "stat", "verify", "list", "scrub", "status"];
 
