@@ -53,9 +53,9 @@ impl ClusterCommand {
     }
 }
 
-/// Stops a cluster in good order.
+/// Where a cluster is.
 #[derive(clap::Args)]
-struct DownCommand {
+pub(crate) struct Place {
     /// The cluster's folder
     #[arg(
         long = "dir",
@@ -65,6 +65,19 @@ struct DownCommand {
         default_value = "cluster"
     )]
     dir: PathBuf,
+}
+
+impl Place {
+    fn folder(&self) -> Folder {
+        Folder::new(&self.dir)
+    }
+}
+
+/// Stops a cluster in good order.
+#[derive(clap::Args)]
+struct DownCommand {
+    #[command(flatten)]
+    place: Place,
     /// Also remove the folder, with all that the cluster holds
     #[arg(long)]
     remove: bool,
@@ -75,7 +88,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 impl DownCommand {
     fn run(self) -> anyhow::Result<ExitCode> {
-        let folder = Folder::new(&self.dir);
+        let folder = self.place.folder();
         let map = folder.map()?;
         let names: Vec<&str> = map.nodes.iter().map(|node| node.name.as_str()).collect();
         let left = stop(&folder, &names);
@@ -86,8 +99,8 @@ impl DownCommand {
             );
         }
         if self.remove && left.is_empty() {
-            std::fs::remove_dir_all(&self.dir)
-                .with_context(|| format!("{}: can't be removed", self.dir.display()))?;
+            std::fs::remove_dir_all(&folder.path)
+                .with_context(|| format!("{}: can't be removed", folder.path.display()))?;
         }
         Ok(if left.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }

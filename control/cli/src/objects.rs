@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use bytes::Bytes;
-use isotherm_client::{Client, ClientConfig, ListFrom, Locator, RepairReport};
+use isotherm_client::{Client, ClientConfig, ListFrom, ListedObject, Locator, RepairReport};
 use serde_json::json;
 
 use crate::cluster::{Folder, Link};
@@ -252,6 +252,20 @@ pub(crate) struct LsCommand {
     on: On,
 }
 
+/// An object of a listing as JSON.
+pub(crate) fn listed_json(object: &ListedObject) -> serde_json::Value {
+    json!({
+        "id": format!("{:032x}", object.object),
+        "group": object.group.0,
+        "stripes": object.stripes,
+        "manifest": object.has_manifest,
+        "cells": object.cells,
+        "tombstones": object.tombstones,
+        "notes": object.notes,
+        "latest_s": object.latest_s,
+    })
+}
+
 impl LsCommand {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         let limit = self.limit;
@@ -260,22 +274,7 @@ impl LsCommand {
             .link()?
             .finish(move |client| async move { client.list(ListFrom::default(), limit).await })??;
         if self.on.json {
-            let objects: Vec<_> = page
-                .objects
-                .iter()
-                .map(|object| {
-                    json!({
-                        "id": format!("{:032x}", object.object),
-                        "group": object.group.0,
-                        "stripes": object.stripes,
-                        "manifest": object.has_manifest,
-                        "cells": object.cells,
-                        "tombstones": object.tombstones,
-                        "notes": object.notes,
-                        "latest_s": object.latest_s,
-                    })
-                })
-                .collect();
+            let objects: Vec<_> = page.objects.iter().map(listed_json).collect();
             let silent: Vec<u32> = page.silent.iter().map(|disk| disk.0).collect();
             println!("{:#}", json!({ "objects": objects, "silent_disks": silent }));
             return Ok(ExitCode::SUCCESS);
@@ -355,7 +354,12 @@ impl RepairCommand {
     }
 }
 
-async fn repair(client: &Client, deep: bool, shown: bool) -> anyhow::Result<(RepairReport, usize)> {
+/// Repairs all that the disks of a cluster hold; also tells how many of them gave no listing.
+pub(crate) async fn repair(
+    client: &Client,
+    deep: bool,
+    shown: bool,
+) -> anyhow::Result<(RepairReport, usize)> {
     let mut report = RepairReport::default();
     let mut from = Some(ListFrom::default());
     let mut silent = 0;

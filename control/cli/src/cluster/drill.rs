@@ -10,13 +10,12 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::rc::Rc;
 
 use anyhow::{Context, ensure};
 use bytes::Bytes;
-use isotherm_client::{Client, ClientConfig, ClientError, ListFrom, Locator, RepairReport};
+use isotherm_client::{Client, ClientConfig, ClientError, Locator};
 use isotherm_host::OsEntropy;
 use isotherm_placement::ClusterMap;
 use isotherm_reactor::Handle;
@@ -26,7 +25,8 @@ use serde_json::json;
 
 use super::folder::Folder;
 use super::link::Link;
-use super::{running, up};
+use super::{Place, running, up};
+use crate::objects::repair;
 
 const DRILL: Domain = Domain::new("cli.cluster.drill");
 const CONTENT: Domain = Domain::new("cli.cluster.drill.content");
@@ -45,15 +45,8 @@ const LEN_MAX: u64 = 6 << 20;
 #[command(after_help = "Examples:
   isotherm cluster up && isotherm cluster drill --rounds 10")]
 pub(super) struct DrillCommand {
-    /// The cluster's folder
-    #[arg(
-        long = "dir",
-        alias = "cluster",
-        value_name = "FOLDER",
-        env = "ISOTHERM_CLUSTER",
-        default_value = "cluster"
-    )]
-    dir: PathBuf,
+    #[command(flatten)]
+    place: Place,
     /// How often a node is killed, or frozen
     #[arg(long, value_name = "N", default_value_t = 10)]
     rounds: u32,
@@ -93,7 +86,7 @@ struct Counts {
 
 impl DrillCommand {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
-        let folder = Folder::new(&self.dir);
+        let folder = self.place.folder();
         let map = folder.map()?;
         ensure!(
             map.nodes.iter().all(|node| running(&folder, &node.name).is_some()),
@@ -232,7 +225,7 @@ impl Drill {
         }
         up::start(&self.folder, &self.map)?;
         self.settle(client).await?;
-        let report = self.repair(client).await?;
+        let (report, _) = repair(client, false, false).await?;
         self.ledger.borrow_mut().counts.repaired_cells += report.cells_mended;
         self.check(client, usize::MAX).await;
         Ok(())
@@ -248,19 +241,6 @@ impl Drill {
             }
         }
         Ok(())
-    }
-
-    async fn repair(&self, client: &Client) -> anyhow::Result<RepairReport> {
-        let mut report = RepairReport::default();
-        let mut from = Some(ListFrom::default());
-        while let Some(at) = from {
-            let page = client.list(at, 256).await?;
-            for object in &page.objects {
-                report.join(client.repair(object, false).await);
-            }
-            from = page.next;
-        }
-        Ok(report)
     }
 
     async fn check(&self, client: &Client, limit: usize) {

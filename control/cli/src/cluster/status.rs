@@ -1,29 +1,20 @@
 //! `isotherm cluster status`: every disk, asked now.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use isotherm_client::ClientConfig;
 use isotherm_seam::Nanos;
 use serde_json::json;
 
-use super::folder::Folder;
 use super::link::Link;
-use super::running;
+use super::{Place, running};
 use crate::store::words;
 
 /// Asks every disk of a cluster how it is.
 #[derive(clap::Args)]
 pub(super) struct StatusCommand {
-    /// The cluster's folder
-    #[arg(
-        long = "dir",
-        alias = "cluster",
-        value_name = "FOLDER",
-        env = "ISOTHERM_CLUSTER",
-        default_value = "cluster"
-    )]
-    dir: PathBuf,
+    #[command(flatten)]
+    place: Place,
     /// As JSON
     #[arg(long)]
     json: bool,
@@ -32,7 +23,7 @@ pub(super) struct StatusCommand {
 impl StatusCommand {
     /// Exits with 1 if any disk is not open.
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
-        let folder = Folder::new(&self.dir);
+        let folder = self.place.folder();
         let map = folder.map()?;
         let config = ClientConfig { deadline: Nanos::from_secs(2), ..ClientConfig::default() };
         let disks: Vec<_> = map.disks.iter().map(|disk| disk.no).collect();

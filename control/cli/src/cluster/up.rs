@@ -6,7 +6,7 @@
 
 use std::fs::{self, File};
 use std::net::{IpAddr, Ipv4Addr, TcpListener, UdpSocket};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
@@ -21,7 +21,7 @@ use isotherm_wire::Failure;
 
 use super::folder::{CERT_DAYS, Folder, issue, read_ca, write_ca, write_whole};
 use super::link::Link;
-use super::{running, stop};
+use super::{Place, running, stop};
 use crate::node::{CoreToml, DiskToml, NodeToml, TlsToml};
 use crate::store::{format_disk, words};
 
@@ -37,15 +37,8 @@ const GROUPS: Domain = Domain::new("cli.cluster.groups");
   isotherm cluster up --nodes 6 --disks 4 --hdd exos-x24
   isotherm cluster up --memory --size 256M --codec 2+1 --nodes 3")]
 pub(super) struct UpCommand {
-    /// The cluster's folder
-    #[arg(
-        long = "dir",
-        alias = "cluster",
-        value_name = "FOLDER",
-        env = "ISOTHERM_CLUSTER",
-        default_value = "cluster"
-    )]
-    dir: PathBuf,
+    #[command(flatten)]
+    place: Place,
     /// Nodes, each a process
     #[arg(long, value_name = "N", default_value_t = 6)]
     nodes: u32,
@@ -90,15 +83,8 @@ struct With {
 #[command(after_help = "Examples:
   isotherm cluster grow --nodes 1 --disks 4 --hdd exos-x24")]
 pub(super) struct GrowCommand {
-    /// The cluster's folder
-    #[arg(
-        long = "dir",
-        alias = "cluster",
-        value_name = "FOLDER",
-        env = "ISOTHERM_CLUSTER",
-        default_value = "cluster"
-    )]
-    dir: PathBuf,
+    #[command(flatten)]
+    place: Place,
     /// Nodes to add
     #[arg(long, value_name = "N", default_value_t = 1)]
     nodes: u32,
@@ -111,7 +97,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 impl UpCommand {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
-        let folder = Folder::new(&self.dir);
+        let folder = self.place.folder();
         if !folder.is_cluster() {
             self.make(&folder)?;
         }
@@ -129,7 +115,7 @@ impl UpCommand {
             map.disks.len(),
             map.groups.len(),
             map.scheme,
-            self.dir.display()
+            folder.path.display()
         );
         Ok(ExitCode::SUCCESS)
     }
@@ -167,7 +153,7 @@ impl UpCommand {
 
 impl GrowCommand {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
-        let folder = Folder::new(&self.dir);
+        let folder = self.place.folder();
         let old = folder.map()?;
         let entropy = OsEntropy::new()?;
         let (first, first_disk) = (old.nodes.len() as u32, old.disks.len() as u32);

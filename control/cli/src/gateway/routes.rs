@@ -17,6 +17,7 @@ use serde_json::json;
 use super::errors::{failed, out_of_range, told};
 use super::range::{Wanted, read};
 use crate::http::{self, Answer, CutOff, Payload};
+use crate::objects::listed_json;
 
 /// A body of which nothing came for so long is given up.
 const BODY_PATIENCE: Duration = Duration::from_secs(60);
@@ -232,22 +233,7 @@ async fn list(bridge: &Bridge, query: &str) -> Answer {
         Ok(page) => page,
         Err(error) => return failed(&error),
     };
-    let objects: Vec<_> = page
-        .objects
-        .iter()
-        .map(|object| {
-            json!({
-                "id": format!("{:032x}", object.object),
-                "group": object.group.0,
-                "stripes": object.stripes,
-                "manifest": object.has_manifest,
-                "cells": object.cells,
-                "tombstones": object.tombstones,
-                "notes": object.notes,
-                "latest_s": object.latest_s,
-            })
-        })
-        .collect();
+    let objects: Vec<_> = page.objects.iter().map(listed_json).collect();
     let silent: Vec<u32> = page.silent.iter().map(|disk| disk.0).collect();
     let next = page.next.map(|next| format!("{}-{:032x}", next.group, next.object));
     let told = json!({ "objects": objects, "next": next, "silent_disks": silent });
