@@ -148,8 +148,7 @@ impl Inner {
             if others {
                 // Columns that every helper must give.
                 let columns = reading.missing_columns(wanted);
-                let covers =
-                    |have: &Range<u64>| have.start <= columns.start && columns.end <= have.end;
+                let covers = |have: &Range<u64>| covers(have, &columns);
                 let ready = reading.have.values().filter(|piece| covers(&piece.columns)).count();
                 // Those that are slow are not counted on.
                 let coming = asked

@@ -140,13 +140,7 @@ fn repair_all(rig: &mut Rig) -> RepairReport {
             let page = client.list(at, 5).await.unwrap();
             assert!(page.silent.is_empty());
             for object in &page.objects {
-                let one = client.repair(object, true).await;
-                total.stripes += one.stripes;
-                total.well += one.well;
-                total.mended += one.mended;
-                total.deleted += one.deleted;
-                total.remains += one.remains;
-                total.later += one.later;
+                total.join(client.repair(object, true).await);
             }
             from = page.next;
         }
