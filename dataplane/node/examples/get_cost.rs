@@ -2,8 +2,11 @@
 //! store on a memory device. One core each side.
 //!
 //! ```text
-//! cargo run --release -p isotherm-node --example get_cost [SECONDS]
+//! cargo run --release -p isotherm-node --example get_cost [SECONDS [MTU KIB DEPTH]]
 //! ```
+//!
+//! Without the last three: the whole table. The threads are called `node` and `client`, so that a
+//! profiler tells them apart.
 #![allow(clippy::disallowed_methods, reason = "a bench: it makes its own threads")]
 
 use std::cell::{Cell, RefCell};
@@ -30,18 +33,40 @@ const UUID: [u8; 16] = [5; 16];
 const SHARDS: u64 = 512;
 
 fn main() {
-    let seconds = std::env::args().nth(1).map_or(2, |text| text.parse().expect("seconds"));
+    let number = |text: String| text.parse::<usize>().expect("a number");
+    let args: Vec<usize> = std::env::args().skip(1).map(number).collect();
+    let seconds = args.first().map_or(2, |&seconds| seconds as u64);
+    let mut cases = Vec::new();
+    match args[..] {
+        [] | [_] => {
+            for (kib, depth) in [4, 64, 1024].into_iter().flat_map(|kib| [(kib, 1), (kib, 16)]) {
+                cases.push(Case { bytes: kib << 10, depth });
+            }
+        }
+        [_, _, kib, depth] => cases.push(Case { bytes: kib << 10, depth }),
+        _ => panic!("nothing, SECONDS, or SECONDS MTU KIB DEPTH"),
+    }
     println!("| mtu | shard | depth | gets/s | p50 us | p99 us | Gb/s |");
     println!("|---|---|---|---|---|---|---|");
-    for mtu in [1452, 8972] {
+    for mtu in args.get(1).map_or(vec![1452, 8972], |&mtu| vec![mtu as u16]) {
         let ca = Ca::create("bench", HostClock::new().wall()).expect("an authority");
         let (server, client) = (identity(&ca, "node"), identity(&ca, "client"));
         let (tell, told) = mpsc::channel();
-        let node = std::thread::spawn(move || serve(server, mtu, tell));
+        let named = |name: &str| std::thread::Builder::new().name(name.into());
+        let node = named("node").spawn(move || serve(server, mtu, tell)).expect("a thread");
         let addr = told.recv().expect("the node listens");
-        measure(client, mtu, addr, seconds);
+        let cases = cases.clone();
+        let client = named("client").spawn(move || measure(client, mtu, addr, seconds, &cases));
+        client.expect("a thread").join().expect("the client ends");
         node.join().expect("the node ends");
     }
+}
+
+/// One row of the table.
+#[derive(Clone, Copy)]
+struct Case {
+    bytes: usize,
+    depth: usize,
 }
 
 fn identity(ca: &Ca, name: &str) -> TlsIdentity {
@@ -124,14 +149,18 @@ fn key(kind: u32, number: u64) -> Key {
     Key { group: kind, object: u128::from(number), stripe: 0, position: 0 }
 }
 
-fn measure(identity: TlsIdentity, mtu: u16, addr: SocketAddr, seconds: u64) {
+fn measure(identity: TlsIdentity, mtu: u16, addr: SocketAddr, seconds: u64, cases: &[Case]) {
     let Core { mut reactor, quic, .. } = core(1, identity, mtu);
     let connection = quic.dial(&PeerAddr { addr, name: "node".into() });
-    for (kind, bytes) in [(0, 4 << 10), (1, 64 << 10), (2, 1 << 20)] {
-        let count = if kind == 2 { 64 } else { SHARDS };
+    let mut filled = 0;
+    for &case in cases {
+        let bytes = case.bytes;
+        let kind = (bytes >> 10) as u32;
+        let count = if bytes >= 1 << 20 { 64 } else { SHARDS };
+        let is_filled = std::mem::replace(&mut filled, bytes) == bytes;
         let fill = connection.clone();
         reactor.run(async move {
-            for number in 0..count {
+            for number in 0..if is_filled { 0 } else { count } {
                 let payload = vec![number as u8; bytes];
                 let ask =
                     Ask::Put { key: key(kind, number), epoch: 0, codec: 0, expires_s: 0, cells: 0 };
@@ -141,23 +170,19 @@ fn measure(identity: TlsIdentity, mtu: u16, addr: SocketAddr, seconds: u64) {
                 answer.outcome.expect("a put");
             }
         });
-        for depth in [1, 16] {
-            run(&mut reactor, &connection, kind, count, bytes, depth, mtu, seconds);
-        }
+        run(&mut reactor, &connection, kind, count, case, mtu, seconds);
     }
     connection.close();
     let handle = reactor.handle().clone();
     reactor.run(async move { handle.sleep(Nanos::from_millis(20)).await });
 }
 
-#[expect(clippy::too_many_arguments, reason = "one row of the table")]
 fn run(
     reactor: &mut Reactor<Ring, HostClock>,
     connection: &Connection,
     kind: u32,
     count: u64,
-    bytes: usize,
-    depth: usize,
+    Case { bytes, depth }: Case,
     mtu: u16,
     seconds: u64,
 ) {

@@ -2,23 +2,26 @@
 //!
 //! ```text
 //! cargo run --release -p isotherm-transport --example rpc_bench            # the table
-//! cargo run --release -p isotherm-transport --example rpc_bench -- MTU BYTES DEPTH SECONDS
+//! cargo run --release -p isotherm-transport --example rpc_bench -- MTU BYTES DEPTH SECONDS [null]
 //! cargo run --release -p isotherm-transport --example rpc_bench -- idle CONNECTIONS SECONDS
 //! cargo run --release -p isotherm-transport --example rpc_bench -- floor BYTES SECONDS
+//! cargo run --release -p isotherm-transport --example rpc_bench -- raw MTU SECONDS
 //! ```
 //!
 //! `floor` sends one bare datagram there and one of so many bytes back, over the same sockets and
-//! cores: what the machine allows, to compare with on a machine that is not quiet.
+//! cores: what the machine allows, to compare with on a machine that is not quiet. `raw` is the
+//! same for bulk: full sends of bare datagrams one way. `null` leaves the cipher away.
 //!
 //! A request is a header and 128 bytes; the answer comes from a buffer of the server's pool, as a
 //! node's does. CRCs of bodies are not taken: that is for those who read and write them.
 #![allow(clippy::disallowed_methods, reason = "a bench: it makes its own threads")]
 
 use std::cell::{Cell, RefCell};
+use std::io::IoSliceMut;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::mpsc;
-use std::thread::{JoinHandle, spawn};
+use std::thread::JoinHandle;
 
 use isotherm_host::{HostClock, OsEntropy, pin};
 use isotherm_reactor::{Handle, Reactor, ReactorConfig};
@@ -41,11 +44,15 @@ fn main() {
         0 => table(),
         3 if args[0] == "idle" => idle(number(1) as usize, number(2)),
         3 if args[0] == "floor" => floor(number(1) as usize, number(2)),
-        4 => Run { mtu: number(0) as u16, bytes: number(1) as usize, depth: number(2) as usize }
-            .print(number(3)),
-        _ => panic!(
-            "no arguments, `idle N SECONDS`, `floor BYTES SECONDS`, or MTU BYTES DEPTH SECONDS"
-        ),
+        3 if args[0] == "raw" => raw(number(1) as usize, number(2)),
+        4 | 5 => Run {
+            mtu: number(0) as u16,
+            bytes: number(1) as usize,
+            depth: number(2) as usize,
+            is_null: args.get(4).is_some_and(|arg| arg == "null"),
+        }
+        .print(number(3)),
+        _ => panic!("no arguments, or one of the forms at the top of this file"),
     }
 }
 
@@ -54,11 +61,20 @@ fn table() {
     println!("|---|---|---|---|---|---|---|---|");
     for (bytes, depth) in [(4096, 1), (4096, 16), (65_536, 1), (65_536, 16), (1 << 20, 16)] {
         for mtu in [1452, 8972] {
-            Run { mtu, bytes, depth }.print(2);
+            Run { mtu, bytes, depth, is_null: false }.print(2);
         }
     }
     idle(100, 10);
     floor(4096, 2);
+    [1452, 8972].into_iter().for_each(|mtu| raw(mtu, 2));
+}
+
+/// A thread that a profiler can tell from the other.
+fn thread<T: Send + 'static>(
+    name: &str,
+    run: impl FnOnce() -> T + Send + 'static,
+) -> JoinHandle<T> {
+    std::thread::Builder::new().name(name.into()).spawn(run).expect("a thread")
 }
 
 #[derive(Clone, Copy)]
@@ -66,6 +82,7 @@ struct Run {
     mtu: u16,
     bytes: usize,
     depth: usize,
+    is_null: bool,
 }
 
 struct Done {
@@ -78,9 +95,9 @@ struct Done {
 
 impl Run {
     fn print(self, seconds: u64) {
-        let Run { mtu, bytes, depth } = self;
-        let (addr, ca, server) = start_server(mtu);
-        let client = spawn(move || self.client(seconds, addr, &ca));
+        let Run { mtu, bytes, depth, is_null } = self;
+        let (addr, ca, server) = start_server(mtu, is_null);
+        let client = thread("client", move || self.client(seconds, addr, &ca));
         let mut client = client.join().expect("the client");
         let server = server.join().expect("the server");
         client.latencies.sort_unstable();
@@ -103,7 +120,7 @@ impl Run {
     fn client(self, seconds: u64, addr: SocketAddr, ca: &Ca) -> Done {
         let pool = BufPool::new(&PoolLayout::uniform(4096, 4)).expect("memory");
         let (mut reactor, ring) = core(pool, 1);
-        let quic = endpoint(reactor.handle(), &ring, ca, "client", self.mtu);
+        let quic = endpoint(reactor.handle(), &ring, ca, "client", self.mtu, self.is_null);
         let session = quic.dial(&PeerAddr { addr, name: "server".into() });
         let latencies = Rc::new(RefCell::new(Vec::with_capacity(1 << 20)));
         let (core, kept, times) = (reactor.handle().clone(), session.clone(), latencies.clone());
@@ -163,7 +180,7 @@ fn core(pool: BufPool, at: u32) -> (Reactor<Ring, HostClock>, Ring) {
     (Reactor::new(ring.clone(), HostClock::new(), config), ring)
 }
 
-fn endpoint(core: &Handle, ring: &Ring, ca: &Ca, name: &str, mtu: u16) -> Rc<Quic> {
+fn endpoint(core: &Handle, ring: &Ring, ca: &Ca, name: &str, mtu: u16, is_null: bool) -> Rc<Quic> {
     let now = HostClock::new().wall();
     let leaf = ca.issue(&LeafRequest { name, dns: &[], ips: &[], now, days: 1 }).expect("a leaf");
     let identity = TlsIdentity::from_pem(
@@ -172,7 +189,10 @@ fn endpoint(core: &Handle, ring: &Ring, ca: &Ca, name: &str, mtu: u16) -> Rc<Qui
         ca.roots_pem().as_bytes(),
     );
     let entropy = OsEntropy::new().expect("chance");
-    let crypto = Crypto::Tls(Identities::new(identity.expect("an identity")));
+    let crypto = match is_null {
+        true => Crypto::Null { name: name.into() },
+        false => Crypto::Tls(Identities::new(identity.expect("an identity"))),
+    };
     let config = QuicConfig::new(crypto, NodeKeys::draw(&entropy)).with_mtu(mtu);
     let socket = ring.udp("127.0.0.1:0".parse().expect("an address")).expect("a socket");
     socket.notes().iter().for_each(|note| eprintln!("note: {note}"));
@@ -180,9 +200,9 @@ fn endpoint(core: &Handle, ring: &Ring, ca: &Ca, name: &str, mtu: u16) -> Rc<Qui
 }
 
 /// Serves until every session that came is over.
-fn start_server(mtu: u16) -> (SocketAddr, Ca, JoinHandle<Done>) {
+fn start_server(mtu: u16, is_null: bool) -> (SocketAddr, Ca, JoinHandle<Done>) {
     let (tell, told) = mpsc::channel();
-    let thread = spawn(move || {
+    let thread = thread("server", move || {
         let pool = BufPool::new(&PoolLayout::uniform(1 << 20, 48)).expect("memory");
         // The pages are there before they are timed.
         let bufs: Vec<_> = (0..48).flat_map(|_| pool.alloc(1 << 20)).collect();
@@ -190,7 +210,7 @@ fn start_server(mtu: u16) -> (SocketAddr, Ca, JoinHandle<Done>) {
         let (mut reactor, ring) = core(pool.clone(), 0);
         let clock = HostClock::new();
         let ca = Ca::create("bench", clock.wall()).expect("an authority");
-        let quic = endpoint(reactor.handle(), &ring, &ca, "server", mtu);
+        let quic = endpoint(reactor.handle(), &ring, &ca, "server", mtu, is_null);
         tell.send((quic.local(), ca)).expect("the main thread waits");
         let (handle, served, came) =
             (reactor.handle().clone(), quic.clone(), Rc::new(Cell::new(0)));
@@ -239,11 +259,11 @@ fn sealed(kind: u8, wanted: u32, body: Body) -> Frame {
 
 /// Many connections on which nothing happens: processor time and memory.
 fn idle(connections: usize, seconds: u64) {
-    let (addr, ca, server) = start_server(1452);
-    let client = spawn(move || {
+    let (addr, ca, server) = start_server(1452, false);
+    let client = thread("client", move || {
         let pool = BufPool::new(&PoolLayout::uniform(4096, 4)).expect("memory");
         let (mut reactor, ring) = core(pool, 1);
-        let quic = endpoint(reactor.handle(), &ring, &ca, "client", 1452);
+        let quic = endpoint(reactor.handle(), &ring, &ca, "client", 1452, false);
         let core = reactor.handle().clone();
         reactor.run(async move {
             let first = quic.dial(&PeerAddr { addr, name: "server".into() });
@@ -278,20 +298,23 @@ fn idle(connections: usize, seconds: u64) {
     server.join().expect("the server");
 }
 
+/// A bare socket on a core.
+fn bare_socket(at: u32) -> Udp {
+    pin(CoreId(at)).expect("a core");
+    let pool = BufPool::new(&PoolLayout::uniform(4096, 4)).expect("memory");
+    let ring = Ring::new(&RingConfig { entries: 64, pool }).expect("a ring");
+    ring.udp("127.0.0.1:0".parse().expect("an address")).expect("a socket")
+}
+
 /// Bare datagrams, both sides spinning.
 fn floor(bytes: usize, seconds: u64) {
-    let open = |at| {
-        pin(CoreId(at)).expect("a core");
-        let pool = BufPool::new(&PoolLayout::uniform(4096, 4)).expect("memory");
-        let ring = Ring::new(&RingConfig { entries: 64, pool }).expect("a ring");
-        ring.udp("127.0.0.1:0".parse().expect("an address")).expect("a socket")
-    };
+    let open = bare_socket;
     let send = |socket: &mut Udp, to, contents: &[u8]| {
         let transmit = Transmit { to, from_ip: None, ecn: None, contents, segment_bytes: None };
         socket.send(Mono::ZERO, &transmit).expect("room for one");
     };
     let (tell, told) = mpsc::channel();
-    let server = spawn(move || {
+    let server = thread("server", move || {
         let mut socket = open(0);
         tell.send(socket.local()).expect("the main thread waits");
         let (mut buf, answer) = (vec![0; 65_536], vec![7; bytes]);
@@ -304,7 +327,7 @@ fn floor(bytes: usize, seconds: u64) {
         }
     });
     let to = told.recv().expect("a server");
-    let client = spawn(move || {
+    let client = thread("client", move || {
         let (mut socket, clock) = (open(1), HostClock::new());
         let (mut buf, mut times) = (vec![0; 65_536], Vec::with_capacity(1 << 20));
         let end = clock.mono() + Nanos::from_secs(seconds);
@@ -324,6 +347,44 @@ fn floor(bytes: usize, seconds: u64) {
     times.sort_unstable();
     let at = |q: f64| times[(times.len() as f64 * q) as usize] as f64 / 1e3;
     println!("floor, {bytes} bytes: p50 {:.1} us, p99 {:.1} us", at(0.5), at(0.99));
+}
+
+/// Bare datagrams one way, as many in a call as fit; what the receiver was too slow for is lost.
+fn raw(mtu: usize, seconds: u64) {
+    let (tell, told) = mpsc::channel();
+    let server = thread("server", move || {
+        let (mut socket, clock) = (bare_socket(0), HostClock::new());
+        tell.send(socket.local()).expect("the main thread waits");
+        let mut bufs: Vec<_> = (0..4).map(|_| vec![0; 65_536]).collect();
+        let (mut received, mut bytes, mut begun) = (Vec::with_capacity(4), 0, None);
+        loop {
+            let mut slices: Vec<_> = bufs.iter_mut().map(|buf| IoSliceMut::new(buf)).collect();
+            received.clear();
+            socket.recv_batch(Mono::ZERO, &mut slices, &mut received);
+            let now = clock.mono();
+            let begun = *begun.get_or_insert(now);
+            bytes += received.iter().map(|one| one.len_bytes).sum::<usize>();
+            if now.since(begun) > Nanos::from_secs(seconds) {
+                return bytes as f64 * 8.0 / now.since(begun).0 as f64;
+            }
+        }
+    });
+    let to = told.recv().expect("a server");
+    let contents = vec![7; 65_000 / mtu * mtu];
+    let client = thread("client", move || {
+        let (mut socket, clock) = (bare_socket(1), HostClock::new());
+        let segment_bytes = Some(mtu);
+        let transmit =
+            Transmit { to, from_ip: None, ecn: None, contents: &contents, segment_bytes };
+        let (end, mut bytes) = (clock.mono() + Nanos::from_secs(seconds), 0);
+        while clock.mono() < end {
+            bytes += socket.send(Mono::ZERO, &transmit).map_or(0, |()| contents.len());
+        }
+        bytes as f64 * 8.0 / 1e9 / seconds as f64
+    });
+    let sent = client.join().expect("the client");
+    let received = server.join().expect("the server");
+    println!("raw, {mtu} bytes a datagram: {sent:.1} Gb/s sent, {received:.1} Gb/s received");
 }
 
 fn rss_bytes() -> f64 {
