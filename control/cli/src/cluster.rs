@@ -3,6 +3,8 @@
 mod drill;
 pub(crate) mod folder;
 mod link;
+mod net;
+mod partition;
 mod status;
 mod up;
 

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::{Context, anyhow};
 use isotherm_client::{Client, ClientConfig};
 use isotherm_host::{HostClock, OsEntropy};
+use isotherm_placement::ClusterMap;
 use isotherm_reactor::{Handle, Reactor, ReactorConfig};
 use isotherm_seam::{BlockSize, BufPool, Nanos, PoolClass, PoolLayout};
 use isotherm_transport::Identities;
@@ -28,7 +29,15 @@ pub(crate) struct Link {
 impl Link {
     /// A client of the cluster in a folder, on the calling thread.
     pub(crate) fn new(folder: &Folder, config: ClientConfig) -> anyhow::Result<Link> {
-        let map = folder.map()?;
+        Link::with_map(folder, folder.map()?, config)
+    }
+
+    /// As [`Link::new`], with a map that is not the folder's: the same disks elsewhere.
+    pub(crate) fn with_map(
+        folder: &Folder,
+        map: ClusterMap,
+        config: ClientConfig,
+    ) -> anyhow::Result<Link> {
         let identity = folder.client_identity()?;
         // The client has no disks: a few buffers for the ring to be made with.
         let class = PoolClass { buf_bytes: 4096, count: 4 };

@@ -7,7 +7,7 @@
 use std::fs::{self, File};
 use std::net::{IpAddr, Ipv4Addr, TcpListener, UdpSocket};
 use std::path::Path;
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow, bail, ensure};
@@ -297,30 +297,42 @@ impl Plan {
 
 /// Starts every node that does not run.
 pub(super) fn start(folder: &Folder, map: &ClusterMap) -> anyhow::Result<()> {
-    let program = std::env::current_exe().context("where this program is")?;
     for node in &map.nodes {
         if running(folder, &node.name).is_some() {
             continue;
         }
         let home = fs::canonicalize(folder.node(&node.name))?;
-        let log = File::options().create(true).append(true).open(home.join("log"))?;
-        let child = Command::new(&program)
-            .args(["node", "--config"])
-            .arg(home.join("node.toml"))
-            .current_dir(&home)
-            .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log)
+        let child = node_command(folder, &node.name, &home.join("node.toml"))?
             .spawn()
             .with_context(|| format!("{}: can't be started", node.name))?;
-        write_whole(&home.join("pid"), child.id().to_string().as_bytes(), false)?;
+        write_pid(folder, &node.name, &child)?;
     }
     Ok(())
 }
 
+/// What starts a node by this configuration; its words go to the log in its folder.
+pub(super) fn node_command(folder: &Folder, name: &str, config: &Path) -> anyhow::Result<Command> {
+    let home = fs::canonicalize(folder.node(name))?;
+    let log = File::options().create(true).append(true).open(home.join("log"))?;
+    let mut command = Command::new(std::env::current_exe().context("where this program is")?);
+    command
+        .args(["node", "--config"])
+        .arg(config)
+        .current_dir(&home)
+        .stdin(Stdio::null())
+        .stdout(log.try_clone()?)
+        .stderr(log);
+    Ok(command)
+}
+
+/// Notes the process of a node, so that `cluster down` finds it.
+pub(super) fn write_pid(folder: &Folder, name: &str, child: &Child) -> anyhow::Result<()> {
+    write_whole(&folder.pid_file(name), child.id().to_string().as_bytes(), false)
+}
+
 /// Waits until every disk answers.
 #[expect(clippy::disallowed_methods, reason = "waits for processes")]
-fn wait(folder: &Folder, map: &ClusterMap) -> anyhow::Result<()> {
+pub(super) fn wait(folder: &Folder, map: &ClusterMap) -> anyhow::Result<()> {
     let start = Instant::now();
     let stop = crate::stop::on_signal()?;
     let config = ClientConfig { deadline: Nanos::from_secs(2), ..ClientConfig::default() };
