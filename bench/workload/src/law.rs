@@ -60,7 +60,7 @@ pub struct ZoneShare {
 
 /// Draws from a law other than the even one.
 #[derive(Clone, Debug)]
-pub(crate) struct Ranks {
+pub struct Ranks {
     rng: FastRng,
     count: u64,
     shape: Shape,
@@ -156,7 +156,7 @@ fn generalised_harmonic(count: u64, theta: f64) -> f64 {
 
 impl Ranks {
     /// Draws from `law` over `count` places of `unit_bytes` each; none for the even one.
-    pub(crate) fn new(law: &Law, count: u64, unit_bytes: u64, seed: u64) -> Option<Ranks> {
+    pub fn new(law: &Law, count: u64, unit_bytes: u64, seed: u64) -> Option<Ranks> {
         let strewn = |center: &Option<f64>| Strewn::new(count, *center, seed);
         let shape = match law {
             Law::Even => return None,
@@ -176,9 +176,10 @@ impl Ranks {
         Some(Ranks { rng: FastRng::new(seed, RANKS, 0), count, shape })
     }
 
-    /// The next place.
+    /// The next place, below the count.
     #[inline]
-    pub(crate) fn next(&mut self) -> u64 {
+    #[expect(clippy::should_implement_trait, reason = "it has no end")]
+    pub fn next(&mut self) -> u64 {
         let Ranks { rng, count, shape } = self;
         match shape {
             Shape::Zipf(zipf, strewn) => {

@@ -52,7 +52,7 @@ pub use job::{
     Pattern, QueuePlan, Sequencer, StartPlan, SyncPlan, ZonePlan,
 };
 pub use known::refused;
-pub use law::{Law, ZoneShare};
+pub use law::{Law, Ranks, ZoneShare};
 pub use list::paths;
 pub use option::{Kind, Misread, OptionRow, Reader, Word, find as find_option, options};
 pub use parse::Parsed;
