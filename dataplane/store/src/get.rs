@@ -6,15 +6,26 @@
 
 use std::rc::Rc;
 
-use isotherm_seam::IoError;
+use isotherm_seam::{IoBuf, IoError};
 
 use crate::api::{Get, GetError, Identity};
-use crate::core::Core;
+use crate::core::{Core, Pin};
 use crate::layout::{CRC_BYTES, Kind, Origin, RecordHead, SEGMENT_BYTES, Shape, Tomb, Tombs};
 use crate::payload::Shard;
 use crate::record::{ReadRecord, sound};
 use crate::sched::{Class, QueueError};
 use crate::{BLOCK_BYTES, Bug, ExtentId, Key, Place};
+
+/// Where the blocks lie that a read needs. Their extent is not reused while it is held.
+pub(crate) struct Span {
+    pub(crate) place: Place,
+    _pin: Pin,
+    /// The first segment of the shard that is read.
+    first: u32,
+    /// Its blocks within the record.
+    pub(crate) from: u32,
+    pub(crate) to: u32,
+}
 
 /// Why a block could not be read as what it must be.
 pub(crate) enum ReadError {
@@ -43,31 +54,50 @@ impl Core {
         class: Class,
         get: &Get,
     ) -> Result<Shard, GetError> {
-        let place = self.find(&get.key)?;
-        let _pin = self.pin(place.extent);
-        let range = get.range.clone();
-        // Which blocks: from the check block of the first segment to the last CRC unit's end.
-        let (first, from, to) = match &range {
-            None => (0, 0, u32::from(place.blocks)),
-            Some(range) => {
-                // An empty range is read as the byte in front of it.
-                let start = range.start.min(range.end.saturating_sub(1));
-                let first = start / SEGMENT_BYTES as u32;
-                let from = Shape { payload_bytes: 0 }.segment_block(first);
-                let last = range.end.saturating_sub(1);
-                let unit_end = (last as usize / CRC_BYTES + 1) * CRC_BYTES;
-                let to = Shape { payload_bytes: unit_end as u32 }.blocks();
-                if from >= u32::from(place.blocks) || range.start > range.end {
-                    let identity = self.stat(&get.key).await?;
-                    return Err(GetError::OutOfRange { len_bytes: identity.len_bytes });
-                }
-                (first, from, to.min(u32::from(place.blocks)))
-            }
-        };
-        let buf =
-            self.world.pool.alloc((to - from) as usize * BLOCK_BYTES).map_err(GetError::Buffer)?;
-        let read = self.medium.read_by(class, get.deadline, place.extent, place.block + from, buf);
+        let span = self.span_of(get).await?;
+        let buf = self.span_buffer(&span)?;
+        let (extent, block) = (span.place.extent, span.place.block + span.from);
+        let read = self.medium.read_by(class, get.deadline, extent, block, buf);
         let (result, buf) = read.await;
+        self.check_shard(get, &span, result, buf)
+    }
+
+    /// Which blocks of the disk a read needs: from the check block of the first segment to the
+    /// last CRC unit's end.
+    pub(crate) async fn span_of(self: &Rc<Core>, get: &Get) -> Result<Span, GetError> {
+        let place = self.find(&get.key)?;
+        let pin = self.pin(place.extent);
+        let Some(range) = &get.range else {
+            return Ok(Span { place, _pin: pin, first: 0, from: 0, to: u32::from(place.blocks) });
+        };
+        // An empty range is read as the byte in front of it.
+        let start = range.start.min(range.end.saturating_sub(1));
+        let first = start / SEGMENT_BYTES as u32;
+        let from = Shape { payload_bytes: 0 }.segment_block(first);
+        let last = range.end.saturating_sub(1);
+        let unit_end = (last as usize / CRC_BYTES + 1) * CRC_BYTES;
+        let to = Shape { payload_bytes: unit_end as u32 }.blocks();
+        if from >= u32::from(place.blocks) || range.start > range.end {
+            let identity = self.stat(&get.key).await?;
+            return Err(GetError::OutOfRange { len_bytes: identity.len_bytes });
+        }
+        Ok(Span { place, _pin: pin, first, from, to: to.min(u32::from(place.blocks)) })
+    }
+
+    pub(crate) fn span_buffer(&self, span: &Span) -> Result<IoBuf, GetError> {
+        let bytes = (span.to - span.from) as usize * BLOCK_BYTES;
+        self.world.pool.alloc(bytes).map_err(GetError::Buffer)
+    }
+
+    /// Checks what was read before it is given away.
+    pub(crate) fn check_shard(
+        self: &Rc<Core>,
+        get: &Get,
+        span: &Span,
+        result: Result<(), QueueError>,
+        buf: IoBuf,
+    ) -> Result<Shard, GetError> {
+        let &Span { place, first, from, .. } = span;
         match result {
             Ok(()) => {}
             Err(QueueError::Io(error)) => {
@@ -89,7 +119,7 @@ impl Core {
             return Err(if is_certain { self.damaged_at(&place) } else { GetError::NotFound });
         }
         let shape = record.shape;
-        let range = match range {
+        let range = match get.range.clone() {
             None => 0..shape.payload_bytes,
             Some(range) if range.end <= shape.payload_bytes => range,
             Some(_) => return Err(GetError::OutOfRange { len_bytes: shape.payload_bytes }),

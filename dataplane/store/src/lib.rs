@@ -18,6 +18,7 @@
 //! | `append.rs`     | batches: written, flushed, then counted and answered                |
 //! | `get.rs`        | reads, every byte checked                                           |
 //! | `record.rs`     | whether a record that was read is whole                             |
+//! | `reserve.rs`    | gets that are served here or at another disk                        |
 //! | `runs.rs`       | the index on the disk; listings                                     |
 //! | `checkpoint.rs` | the state of the disk, written down; extents emptied                |
 //! | `lifetime.rs`   | what lies together, and what the cleaner empties next               |
@@ -49,6 +50,7 @@ mod planted;
 mod reclaim;
 mod record;
 mod recovery;
+mod reserve;
 mod runs;
 pub mod sched;
 mod scrub;
@@ -68,5 +70,6 @@ pub use recovery::{
     FormatError, FormatOptions, Hole, OpenError, RecoveredDisk, RecoveryReport, ScannedDisk,
     WalkError, format, uuid_text,
 };
+pub use reserve::Reserved;
 pub use scrub::{ScrubReport, ScrubTarget, most_at_risk};
 pub use store::{Options, Status, Store};

@@ -11,7 +11,7 @@ use isotherm_reactor::{Disk, Transfer};
 use isotherm_seam::{Geometry, IoBuf, IoError, Lba, Mono, Persist, ZoneId};
 
 use crate::layout::{Shape, State};
-use crate::sched::{Class, DiskQueue, QueueError, QueuedTransfer};
+use crate::sched::{Class, DiskQueue, QueueError, QueuedTransfer, Reservation};
 use crate::{BLOCK_BYTES, ExtentId, Place};
 
 /// Extents of a conventional disk, by convention: 256 MiB.
@@ -199,6 +199,26 @@ impl Medium {
 
     pub(crate) fn io_bytes_max(&self) -> u32 {
         self.disk.geometry().io_bytes_max
+    }
+
+    /// Reserves a read of so many blocks of a running store's disk.
+    pub(crate) fn reserve(
+        &self,
+        deadline: Option<Mono>,
+        extent: ExtentId,
+        block: u32,
+        blocks: u32,
+        chance: f32,
+    ) -> Result<Reservation, QueueError> {
+        self.check(extent, block, blocks as usize * BLOCK_BYTES);
+        let lba = self.lba(extent, block);
+        let blocks = u64::from(blocks) * self.blocks_per_block;
+        self.queue().reserve(deadline, lba, blocks, chance)
+    }
+
+    /// The answer to a reservation that was granted.
+    pub(crate) fn granted(reservation: Reservation, buf: IoBuf) -> MediumTransfer {
+        MediumTransfer::Queued(reservation.grant(buf))
     }
 
     /// Fills the buffer from a block on, by a deadline.

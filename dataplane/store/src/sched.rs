@@ -32,5 +32,5 @@ mod stats;
 pub use calibrate::{CalibrateError, CalibrateOptions, calibrate};
 pub use class::{Budget, CLASSES, Class, SchedConfig};
 pub use profile::{DiskProfile, ProfileError, SEEK_POINTS};
-pub use queue::{DiskQueue, QueueError, QueuedCommand, QueuedTransfer};
+pub use queue::{DiskQueue, QueueError, QueuedCommand, QueuedTransfer, Reservation};
 pub use stats::{ClassStats, SchedStats, WAIT_BINS};

@@ -116,6 +116,13 @@ pub struct SchedConfig {
     pub quiet_after: Nanos,
     /// The next read is handed to a rotating drive before the one in it has ended.
     pub stage_ahead: bool,
+    /// A reserved read is claimed so long before the next read can be handed over: a round trip
+    /// to whoever reserved it, and some for a second claim.
+    pub claim_ahead: Nanos,
+    /// An arm that is free waits so long for the answer to a claim.
+    pub claim_patience: Nanos,
+    /// A claim that was not answered is made again after so long, twice as long the second time.
+    pub claim_again: Nanos,
     /// By class; those of the foreground are not looked at.
     pub budgets: [Budget; CLASSES],
 }
@@ -132,6 +139,9 @@ impl Default for SchedConfig {
             pause_max: Nanos::from_secs(5),
             quiet_after: Nanos::from_millis(250),
             stage_ahead: true,
+            claim_ahead: Nanos::from_millis(1),
+            claim_patience: Nanos::from_millis(2),
+            claim_again: Nanos::from_millis(20),
             budgets: [
                 budget(0.0, 0.0),
                 budget(0.0, 0.0),

@@ -10,9 +10,12 @@
 //!       └─> writes of each class ─────┴──────> in the device ── done ──> gone
 //!                    └ withdraw, expired ──────────────────────────────> gone
 //! ```
+//!
+//! Reads that are reserved have a claim in between: `late.rs`.
 
 mod choice;
 mod drive;
+mod late;
 #[cfg(test)]
 mod tests;
 
@@ -26,6 +29,9 @@ use super::order::{Place, Waiting};
 use super::profile::DiskProfile;
 use super::stats::SchedStats;
 use drive::Drive;
+use late::{Late, Lates};
+
+pub(in crate::sched) use late::Unanswered;
 
 /// A request's name until it is forgotten; small numbers, used again.
 pub(super) type Ticket = u32;
@@ -78,6 +84,7 @@ struct Entry {
     /// [`NEVER`] where it has none.
     deadline: Mono,
     started: Mono,
+    late: Late,
     /// Which unit of the drive it belongs to.
     unit: u32,
     /// Least time in the drive, and likely time.
@@ -124,6 +131,7 @@ pub(super) struct Plan {
     /// No deadline is before this.
     deadline_next: Mono,
 
+    lates: Lates,
     drive: Drive,
     place: Place,
     batch: Option<Batch>,
@@ -164,6 +172,7 @@ impl Plan {
             append_bytes: 0,
             append_commands: 0,
             deadline_next: NEVER,
+            lates: Lates::default(),
             drive: Drive::default(),
             place: Place::default(),
             batch: None,
@@ -275,7 +284,7 @@ impl Plan {
         }
         let mut next = NEVER;
         let mut found = None;
-        for &ticket in self.reads.iter().flatten() {
+        for &ticket in self.reads.iter().flatten().chain(&self.lates.parked) {
             let deadline = self.entries[ticket as usize].deadline;
             if deadline <= now && found.is_none() {
                 found = Some(ticket);
@@ -285,7 +294,7 @@ impl Plan {
         }
         self.deadline_next = next;
         let ticket = found?;
-        self.remove(ticket);
+        self.take_out(ticket);
         let class = self.end(ticket);
         self.stats.of_mut(class).late += 1;
         Some(ticket)
@@ -293,7 +302,7 @@ impl Plan {
 
     /// A request that waits is not wanted any more; it is gone.
     pub(super) fn withdraw(&mut self, ticket: Ticket) {
-        self.remove(ticket);
+        self.take_out(ticket);
         let class = self.end(ticket);
         self.stats.of_mut(class).withdrawn += 1;
     }
@@ -337,7 +346,7 @@ impl Plan {
             return Nanos::ZERO;
         }
         let rest = self.drive.rest(now);
-        let reads = Nanos((f64::from(self.foreground_waiting()) * self.mean_ns) as u64);
+        let reads = Nanos((self.reads_ahead() * self.mean_ns) as u64);
         let appends = match self.append_bytes {
             0 => Nanos::ZERO,
             bytes => self.rough(bytes),
@@ -356,10 +365,10 @@ impl Plan {
     /// When `next` or `expired` may have something although nothing is offered or done until
     /// then.
     pub(super) fn due(&self, now: Mono) -> Option<Mono> {
-        if self.waiting == 0 {
+        if self.waiting == 0 && self.lates.parked.is_empty() {
             return None;
         }
-        let due = self.deadline_next.min(self.opens_at(now));
+        let due = self.deadline_next.min(self.opens_at(now)).min(self.claims_at(now));
         // Never now: what is due now has been asked for already.
         (due != NEVER).then(|| due.max(now + Nanos(1_000)))
     }
@@ -376,6 +385,7 @@ impl Plan {
             arrived: now,
             deadline: item.deadline.unwrap_or(NEVER),
             started: now,
+            late: Late::No,
             unit: 0,
             floor: Nanos::ZERO,
             likely: Nanos::ZERO,
@@ -408,6 +418,7 @@ impl Plan {
         let at = queue.iter().position(|&other| other == ticket);
         queue.remove(at.expect("what waits is in the queue of its class"));
         self.waiting -= 1;
+        self.lates.leaves(&entry.late);
         if entry.class == Class::Append {
             self.append_bytes -= entry.blocks << self.block.shift();
             self.append_commands -= u32::from(is_command(entry.kind));

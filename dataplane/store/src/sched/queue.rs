@@ -104,6 +104,32 @@ impl DiskQueue {
         QueuedTransfer(self.start(class, deadline, Op::Read { lba, buf }))
     }
 
+    /// Reserves a read of so many blocks from `lba` on: the arm's next read is claimed before it
+    /// is made, and made only when the claim is granted. `chance`: that it will be.
+    pub fn reserve(
+        &self,
+        deadline: Option<Mono>,
+        lba: Lba,
+        blocks: u64,
+        chance: f32,
+    ) -> Result<Reservation, QueueError> {
+        let now = self.inner.handle.now();
+        let item = Item { class: Class::LateRead, kind: Kind::Read, lba, blocks, deadline };
+        let mut borrowed = self.inner.state.borrow_mut();
+        let state = &mut *borrowed;
+        let ticket = state
+            .plan
+            .reserve(now, &item, chance)
+            .map_err(|refused| QueueError::Busy { expected: refused.expected })?;
+        state.slot(ticket, now).phase = Phase::Reserved;
+        state.hand_over(now, &self.inner.disk);
+        state.is_pumped = true;
+        state.wake_pump();
+        drop(borrowed);
+        let inner = Rc::clone(&self.inner);
+        Ok(Reservation { pending: Pending { inner, ticket, refused: None }, lba })
+    }
+
     /// Writes the buffer at `lba`. Writes of one class reach the device in the order of the
     /// calls, and those that follow each other on the medium reach it together.
     ///
@@ -267,6 +293,7 @@ impl Pending {
                 slot.remember(cx.waker());
                 return Poll::Pending;
             }
+            Phase::Reserved | Phase::Claimed => unreachable!("a reservation has no future yet"),
             Phase::Free | Phase::Orphaned => unreachable!("its future is here"),
         };
         state.free(ticket);
@@ -292,9 +319,11 @@ impl Drop for Pending {
                 state.is_pumped = true;
                 state.wake_pump();
             }
-            Phase::Waiting => {
+            Phase::Waiting | Phase::Reserved | Phase::Claimed => {
                 state.plan.withdraw(self.ticket);
                 state.free(self.ticket);
+                // The arm may have waited for it.
+                state.wake_pump();
             }
             Phase::Done => state.free(self.ticket),
             Phase::Free | Phase::Orphaned => unreachable!("its future is here"),
@@ -302,6 +331,93 @@ impl Drop for Pending {
         drop(borrowed);
         // Out of the borrow: buffers go home to their pool.
         drop((op, answer));
+    }
+}
+
+/// A read that was reserved. Dropping it gives it up.
+#[must_use = "a reservation that is dropped is given up"]
+pub struct Reservation {
+    pending: Pending,
+    lba: Lba,
+}
+
+impl Reservation {
+    /// Ready when the arm comes to it: grant it or park it. An error when it is gone: the
+    /// deadline passed, or three claims were not answered.
+    pub fn poll_claim(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), QueueError>> {
+        let ticket = self.pending.ticket;
+        let mut borrowed = self.pending.inner.state.borrow_mut();
+        let state = &mut *borrowed;
+        let slot = &mut state.slots[ticket as usize];
+        match slot.phase {
+            Phase::Claimed => {
+                slot.phase = Phase::Reserved;
+                Poll::Ready(Ok(()))
+            }
+            Phase::Done => {
+                let (result, _) = slot.answer.take().expect("it is done");
+                state.free(ticket);
+                drop(borrowed);
+                self.pending.ticket = FETCHED;
+                Poll::Ready(result)
+            }
+            _ => {
+                slot.remember(cx.waker());
+                Poll::Pending
+            }
+        }
+    }
+
+    /// The read is wanted from this disk: it goes as soon as the arm is free. Before the claim,
+    /// too.
+    pub fn grant(self, buf: IoBuf) -> QueuedTransfer {
+        let Reservation { mut pending, lba } = self;
+        let ticket = pending.ticket;
+        let inner = Rc::clone(&pending.inner);
+        let mut borrowed = inner.state.borrow_mut();
+        let state = &mut *borrowed;
+        let now = inner.handle.now();
+        let slot = &mut state.slots[ticket as usize];
+        if slot.phase == Phase::Done {
+            // It went in the meantime.
+            let (result, _) = slot.answer.take().expect("it is done");
+            state.free(ticket);
+            pending.ticket = FETCHED;
+            pending.refused = Some((result, Some(buf)));
+        } else {
+            slot.phase = Phase::Waiting;
+            slot.op = Some(Op::Read { lba, buf });
+            state.plan.grant(now, ticket);
+            state.hand_over(now, &inner.disk);
+            state.wake_pump();
+        }
+        drop(borrowed);
+        QueuedTransfer(pending)
+    }
+
+    /// The read is not wanted for now: the arm goes on to others.
+    pub fn park(&self) {
+        self.change(|plan, _, ticket| plan.park(ticket));
+    }
+
+    /// The read is wanted after all, from whichever disk is next.
+    pub fn wake(&self) {
+        self.change(|plan, now, ticket| plan.wake(now, ticket));
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Plan, Mono, Ticket)) {
+        let inner = &self.pending.inner;
+        let now = inner.handle.now();
+        let mut borrowed = inner.state.borrow_mut();
+        let state = &mut *borrowed;
+        let slot = &mut state.slots[self.pending.ticket as usize];
+        if slot.phase == Phase::Done {
+            return;
+        }
+        slot.phase = Phase::Reserved;
+        change(&mut state.plan, now, self.pending.ticket);
+        state.hand_over(now, &inner.disk);
+        state.wake_pump();
     }
 }
 

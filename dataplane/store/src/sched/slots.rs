@@ -11,7 +11,7 @@ use std::task::{Context, Poll, Waker};
 use isotherm_reactor::{Command, Disk, Transfer};
 use isotherm_seam::{IoBuf, Mono, Op};
 
-use super::plan::{Plan, Ticket};
+use super::plan::{Plan, Ticket, Unanswered};
 use super::queue::QueueError;
 
 pub(super) struct State {
@@ -43,6 +43,10 @@ pub(super) struct Slot {
 pub(super) enum Phase {
     Free,
     Waiting,
+    /// A reservation: without a buffer, and not to go before it is granted.
+    Reserved,
+    /// The same, its turn has come.
+    Claimed,
     Flying,
     /// In the device, and nobody waits for it.
     Orphaned,
@@ -105,7 +109,22 @@ impl State {
             self.fly(ticket, Running::new(disk, op));
             moved = true;
         }
+        self.claim(now);
         moved
+    }
+
+    /// Tells reservations that it is their turn, or that they are gone.
+    fn claim(&mut self, now: Mono) {
+        while let Some(unanswered) = self.plan.unanswered(now) {
+            if let Unanswered::Gone(ticket) = unanswered {
+                self.too_late(now, ticket);
+            }
+        }
+        while let Some(ticket) = self.plan.claim(now) {
+            let slot = &mut self.slots[ticket as usize];
+            slot.phase = Phase::Claimed;
+            slot.wake();
+        }
     }
 
     /// Asks after all that is in the device.

@@ -22,6 +22,8 @@ pub struct ClassStats {
     pub late: u64,
     /// Taken back while they waited.
     pub withdrawn: u64,
+    /// Reservations that ended because nobody answered their claims.
+    pub unanswered: u64,
     /// Disk time.
     pub disk_time: Nanos,
     /// Time from the call to the device, summed.

@@ -7,5 +7,6 @@ mod deadlines;
 mod futures;
 mod random;
 mod reads;
+mod reserved;
 mod rig;
 mod watch;

@@ -14,6 +14,9 @@ use super::{Batch, Kind, NEVER, Plan, Ticket};
 const BACKGROUND: [Class; 5] =
     [Class::CriticalRepair, Class::Repair, Class::Rebalance, Class::Scrub, Class::Throughput];
 
+/// The classes of reads that somebody waits for, and those on the account of appends.
+pub(super) const READS: [Class; 3] = [Class::ForegroundRead, Class::LateRead, Class::Append];
+
 impl Plan {
     /// The next request, and whether it goes on where the one before it ends.
     pub(super) fn choose(&mut self, now: Mono) -> Option<(Ticket, bool)> {
@@ -76,7 +79,7 @@ impl Plan {
         self.budgets.accrue(now, |class| costs[class.index()]);
     }
 
-    fn foreground_waits(&self) -> bool {
+    pub(super) fn foreground_waits(&self) -> bool {
         !(self.is_idle(Class::ForegroundRead)
             && self.is_idle(Class::LateRead)
             && self.is_idle(Class::Append))
@@ -105,7 +108,7 @@ impl Plan {
 
     /// From when on the next unit is handed over although one is still in the drive: so late
     /// that the drive has nothing to reorder, so early that it never stands still.
-    fn stages_at(&self) -> Mono {
+    pub(super) fn stages_at(&self) -> Mono {
         Mono(self.drive.earliest_end().0.saturating_sub(self.profile.overhead.0))
     }
 
@@ -146,7 +149,7 @@ impl Plan {
     }
 
     /// Whether an append goes before the reads that wait, if any do.
-    fn append_is_due(&self, now: Mono) -> bool {
+    pub(super) fn append_is_due(&self, now: Mono) -> bool {
         let Some(&first) = self.writes[Class::Append.index()].front() else {
             // Reads on the account of appends have no order to keep; they are few.
             return false;
@@ -161,24 +164,38 @@ impl Plan {
         is_ripe && !self.append_went
     }
 
-    /// The read of the foreground that is next.
+    /// The read of the foreground that is next, if it may go now: one that is reserved goes when
+    /// its claim has been granted, and then first.
     fn best_read(&self, now: Mono) -> Option<Ticket> {
-        let classes = [Class::ForegroundRead, Class::LateRead, Class::Append];
-        self.best_of(now, &classes)
+        if let Some(granted) = self.granted() {
+            return Some(granted);
+        }
+        if self.waits_for_claim() {
+            return None;
+        }
+        if !self.profile.rotating {
+            // Room that is there is for whoever can use it; claims are made beside it.
+            let firsts = READS.iter().flat_map(|class| &self.reads[class.index()]).copied();
+            let goes = firsts.filter(|&ticket| self.is_plain(ticket));
+            return goes.min_by_key(|&ticket| self.entries[ticket as usize].arrived);
+        }
+        self.best_of(now, &READS).filter(|&ticket| self.is_plain(ticket))
     }
 
-    fn best_of(&self, now: Mono, classes: &[Class]) -> Option<Ticket> {
-        let tickets = || classes.iter().flat_map(|class| &self.reads[class.index()]);
+    pub(super) fn best_of(&self, now: Mono, classes: &[Class]) -> Option<Ticket> {
+        let tickets = || {
+            let all = classes.iter().flat_map(|class| &self.reads[class.index()]).copied();
+            all.filter(|&ticket| self.is_eligible(now, ticket))
+        };
         if !self.profile.rotating {
             // In order of arrival; each list is.
-            let firsts = classes.iter().filter_map(|class| self.reads[class.index()].front());
-            return firsts.min_by_key(|&&ticket| self.entries[ticket as usize].arrived).copied();
+            return tickets().min_by_key(|&ticket| self.entries[ticket as usize].arrived);
         }
         let n = classes.iter().map(|class| self.reads[class.index()].len()).sum::<usize>() as u32;
-        let reads = tickets().map(|&ticket| self.waiting_read(ticket));
+        let reads = tickets().map(|ticket| self.waiting_read(ticket));
         let mean = Nanos(self.mean_ns as u64);
         let at = order::choose(&self.profile, self.place, now, mean, n, reads)?;
-        tickets().nth(at).copied()
+        tickets().nth(at)
     }
 
     /// The class that may go ahead of the foreground: its share is overdue, the most lagging one.

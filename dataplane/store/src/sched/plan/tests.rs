@@ -4,7 +4,7 @@ use isotherm_seam::{BlockSize, Lba, Mono, Nanos};
 
 use super::super::class::{Class, SchedConfig};
 use super::super::profile::DiskProfile;
-use super::{Item, Kind, Plan, Ticket};
+use super::{Item, Kind, Plan, Ticket, Unanswered};
 
 const BLOCKS: u64 = 1 << 30;
 const MS: u64 = 1_000_000;
@@ -306,4 +306,157 @@ fn the_mean_follows_the_disk_and_not_one_retry() {
     assert!(after_retry < sound * 1.2, "{sound} and then {after_retry} ms");
     let limping = serve(&mut plan, 55, 100);
     assert!((450.0..600.0).contains(&limping), "{limping} ms");
+}
+
+/// Reservations of one disk in the middle of the stroke, near each other.
+fn reserve(plan: &mut Plan, now: u64, lba: u64) -> Ticket {
+    plan.reserve(Mono(now), &item(Class::LateRead, Kind::Read, lba, 1), 0.7).unwrap()
+}
+
+/// When the next read may be handed over, with one in the drive since zero.
+fn busy(plan: &mut Plan) -> u64 {
+    let first = read(plan, 0, Class::ForegroundRead, BLOCKS / 2);
+    assert_eq!(plan.next(Mono(0)), Some(first));
+    let other = read(plan, 0, Class::ForegroundRead, BLOCKS / 2);
+    let at = plan.due(Mono(0)).unwrap().0;
+    plan.withdraw(other);
+    plan.forget(other);
+    at
+}
+
+#[test]
+fn what_is_reserved_goes_only_when_its_claim_is_granted() {
+    let mut plan = plan();
+    let ticket = reserve(&mut plan, 0, 7);
+    assert_eq!(plan.next(Mono(0)), None);
+    assert_eq!(plan.claim(Mono(0)), Some(ticket));
+    // The arm waits for the answer: nobody else goes, and no second claim is made.
+    let other = read(&mut plan, 0, Class::ForegroundRead, 8);
+    let second = reserve(&mut plan, 0, 9);
+    assert_eq!((plan.next(Mono(MS)), plan.claim(Mono(MS))), (None, None));
+    plan.grant(Mono(MS), ticket);
+    assert_eq!(plan.next(Mono(MS)), Some(ticket));
+    finish(&mut plan, 9 * MS, ticket);
+    // The next one is chosen among all that wait.
+    assert_eq!((plan.claim(Mono(9 * MS)), plan.next(Mono(9 * MS))), (None, Some(other)));
+    finish(&mut plan, 18 * MS, other);
+    assert_eq!(plan.claim(Mono(18 * MS)), Some(second));
+    plan.withdraw(second);
+    assert_eq!((plan.waiting(), plan.due(Mono(18 * MS))), (0, None));
+}
+
+#[test]
+fn a_claim_comes_a_round_trip_before_the_arm_is_free() {
+    let mut plan = plan();
+    let free = busy(&mut plan);
+    let ticket = reserve(&mut plan, 0, BLOCKS / 2 + 100);
+    let ahead = SchedConfig::default().claim_ahead.0;
+    assert_eq!(plan.due(Mono(0)), Some(Mono(free - ahead)));
+    assert_eq!(plan.claim(Mono(free - ahead - 1)), None);
+    assert_eq!(plan.claim(Mono(free - ahead)), Some(ticket));
+    plan.grant(Mono(free - 1), ticket);
+    assert_eq!(plan.next(Mono(free - 1)), None, "the drive is not free yet");
+    assert_eq!(plan.next(Mono(free)), Some(ticket));
+}
+
+#[test]
+fn an_unanswered_claim_lets_others_go_and_the_third_ends_the_reservation() {
+    let mut plan = plan();
+    let dead = reserve(&mut plan, 0, 7);
+    let alive = reserve(&mut plan, 1, BLOCKS / 2);
+    assert_eq!(plan.claim(Mono(1)), Some(dead), "the nearest");
+    let patience = SchedConfig::default().claim_patience.0;
+    assert_eq!(plan.due(Mono(1)), Some(Mono(1 + patience)));
+    assert_eq!(plan.unanswered(Mono(patience)), None);
+    let mut now = 1 + patience;
+    assert_eq!(plan.unanswered(Mono(now)), Some(Unanswered::Again));
+    assert_eq!(plan.claim(Mono(now)), Some(alive), "the other one, although it is farther");
+    plan.grant(Mono(now), alive);
+    assert_eq!(plan.next(Mono(now)), Some(alive));
+    finish(&mut plan, now + 9 * MS, alive);
+    for _ in 0..2 {
+        now = plan.due(Mono(now + 9 * MS)).unwrap().0;
+        assert_eq!(plan.claim(Mono(now)), Some(dead));
+        now += patience;
+        let unanswered = plan.unanswered(Mono(now)).unwrap();
+        if unanswered == Unanswered::Gone(dead) {
+            assert_eq!(plan.stats().of(Class::LateRead).unanswered, 1);
+            assert_eq!((plan.waiting(), plan.due(Mono(now))), (0, None));
+            return;
+        }
+    }
+    panic!("three claims were not answered, and it is still there");
+}
+
+#[test]
+fn what_is_parked_is_passed_over_until_it_is_woken() {
+    let mut plan = plan();
+    let first = reserve(&mut plan, 0, 7);
+    let second = reserve(&mut plan, 1, 8);
+    assert_eq!(plan.claim(Mono(1)), Some(first));
+    plan.park(first);
+    assert_eq!(plan.waiting(), 1);
+    assert_eq!(plan.claim(Mono(1)), Some(second));
+    plan.park(second);
+    assert_eq!(
+        (plan.claim(Mono(1)), plan.expected_wait(Class::LateRead, Mono(1))),
+        (None, Nanos::ZERO)
+    );
+    // Woken in the other order, they have their places all the same.
+    plan.wake(Mono(2), second);
+    plan.wake(Mono(2), first);
+    assert_eq!(plan.claim(Mono(2)), Some(first));
+    // A parked one may be granted straight away, or given up.
+    plan.grant(Mono(2), second);
+    plan.park(first);
+    assert_eq!(plan.next(Mono(2)), Some(second));
+    plan.withdraw(first);
+    finish(&mut plan, 9 * MS, second);
+    assert_eq!((plan.waiting(), plan.due(Mono(9 * MS))), (0, None));
+}
+
+#[test]
+fn a_reservation_ends_at_its_deadline_parked_or_not() {
+    for parks in [false, true] {
+        let mut plan = plan();
+        busy(&mut plan);
+        let late =
+            Item { deadline: Some(Mono(50 * MS)), ..item(Class::LateRead, Kind::Read, 7, 1) };
+        let ticket = plan.reserve(Mono(0), &late, 0.7).unwrap();
+        if parks {
+            plan.park(ticket);
+        }
+        assert!(plan.due(Mono(49 * MS)).is_some_and(|due| due <= Mono(50 * MS)));
+        assert_eq!(plan.expired(Mono(50 * MS - 1)), None);
+        assert_eq!(plan.expired(Mono(50 * MS)), Some(ticket), "parked: {parks}");
+        assert_eq!(plan.waiting(), 0);
+    }
+}
+
+#[test]
+fn a_reservation_counts_as_its_chance_to_be_served() {
+    let mut plan = plan();
+    busy(&mut plan);
+    let alone = plan.expected_wait(Class::LateRead, Mono(0)).0 as f64;
+    for lba in 0..10 {
+        reserve(&mut plan, 0, lba);
+    }
+    let waits = plan.expected_wait(Class::LateRead, Mono(0)).0 as f64 - alone;
+    let mean = DiskProfile::nearline().mean_service(4096).0 as f64;
+    assert!((6.9..7.1).contains(&(waits / mean)), "{}", waits / mean);
+}
+
+#[test]
+fn without_an_arm_as_many_are_claimed_as_there_is_room_for() {
+    let mut plan = plan_of(DiskProfile::flat(2));
+    let tickets: Vec<Ticket> = (0..3).map(|i| reserve(&mut plan, i, i)).collect();
+    assert_eq!(plan.claim(Mono(3)), Some(tickets[0]));
+    assert_eq!(plan.claim(Mono(3)), Some(tickets[1]));
+    assert_eq!(plan.claim(Mono(3)), None);
+    // One that is not reserved need not wait for their answers.
+    let plain = read(&mut plan, 4, Class::ForegroundRead, 9);
+    assert_eq!(plan.next(Mono(4)), Some(plain));
+    plan.grant(Mono(5), tickets[1]);
+    assert_eq!(plan.next(Mono(5)), Some(tickets[1]));
+    assert_eq!(plan.next(Mono(5)), None);
 }
