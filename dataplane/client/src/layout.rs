@@ -9,6 +9,8 @@
 //! What must always hold: how an object is cut follows from its length and its codec alone, for
 //! ever: it is what its bytes are found by.
 
+use std::ops::Range;
+
 use isotherm_erasure::{Descriptor, Scheme};
 use isotherm_placement::{GroupId, replica_positions};
 use isotherm_seam::Key;
@@ -50,6 +52,20 @@ pub fn class_of(len_bytes: u64, scheme: Scheme) -> Class {
 pub(crate) fn cell_bytes(stripe_len: u64, scheme: Scheme) -> u64 {
     let cell = stripe_len.div_ceil(scheme.data_cells() as u64);
     cell.next_multiple_of(CELL_UNIT_BYTES).clamp(CELL_UNIT_BYTES, CELL_BYTES_MAX)
+}
+
+/// The bytes of an object of this length that lie in one cell with the byte `at`: what one movement
+/// of one arm can give. Of an object that is kept in copies, all of them.
+pub fn cell_range(len_bytes: u64, scheme: Scheme, at: u64) -> Range<u64> {
+    assert!(at < len_bytes, "byte {at} of {len_bytes}");
+    if class_of(len_bytes, scheme) == Class::Replicas {
+        return 0..len_bytes;
+    }
+    let stripe = at / stripe_bytes(scheme) * stripe_bytes(scheme);
+    let end = len_bytes.min(stripe + stripe_bytes(scheme));
+    let cell = cell_bytes(end - stripe, scheme);
+    let from = stripe + (at - stripe) / cell * cell;
+    from..end.min(from + cell)
 }
 
 /// A stripe, or copies, of one object in one group: what one read, write or delete is about.
@@ -177,5 +193,29 @@ mod tests {
         assert_eq!(cell_bytes(MIB + 1, scheme), MIB / 4 + 64);
         assert_eq!(cell_bytes(4 * MIB, scheme), MIB);
         assert_eq!(cell_bytes(1, scheme), 64);
+    }
+
+    #[test]
+    fn the_cells_of_an_object_lie_side_by_side() {
+        let scheme: Scheme = "4+2".parse().unwrap();
+        const MIB: u64 = 1 << 20;
+        assert_eq!(cell_range(MIB - 1, scheme, 5), 0..MIB - 1);
+        assert_eq!(cell_range(MIB, scheme, MIB / 2), MIB / 2..MIB / 4 * 3);
+        // The last cell of a stripe may be shorter, and those of the last stripe are.
+        assert_eq!(cell_range(MIB + 1, scheme, MIB), 3 * (MIB / 4 + 64)..MIB + 1);
+        assert_eq!(cell_range(5 * MIB, scheme, 3 * MIB), 3 * MIB..4 * MIB);
+        assert_eq!(cell_range(5 * MIB, scheme, 4 * MIB), 4 * MIB..4 * MIB + MIB / 4);
+        for len in [1, 1000, MIB, 3_000_001, 9_500_000] {
+            let mut at = 0;
+            while at < len {
+                let range = cell_range(len, scheme, at);
+                assert!(
+                    range.start == at && range.end > at && range.end <= len,
+                    "{len}: {range:?}"
+                );
+                assert_eq!(cell_range(len, scheme, range.end - 1), range);
+                at = range.end;
+            }
+        }
     }
 }

@@ -51,7 +51,7 @@ pub use error::{ClientError, Refusal};
 #[cfg(feature = "tokio")]
 pub use front::{Bridge, BridgeConfig, BridgeError, GetStream, PutStream};
 pub use get::Download;
-pub use layout::{CELL_BYTES_MAX, STRIPED_FROM_BYTES, class_of, stripe_bytes};
+pub use layout::{CELL_BYTES_MAX, STRIPED_FROM_BYTES, cell_range, class_of, stripe_bytes};
 pub use list::{ListFrom, ListedObject, ObjectPage};
 pub use locator::{Class, Locator, LocatorError};
 pub use manifest::STRIPES_MAX;
