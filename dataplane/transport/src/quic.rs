@@ -6,6 +6,7 @@
 //! | `endpoint.rs` | [`Quic`]: the socket, its connections, the turn that drives them     |
 //! | `link.rs`     | one connection: its calls, requests, and end                         |
 //! | `message.rs`  | a header and a body on a stream                                      |
+//! | `budget.rs`   | what requests may hold that nobody has taken yet                      |
 //! | `loans.rs`    | pool buffers that go out without a copy                              |
 //! | `told.rs`     | the ordered stream that overtakes them                               |
 //! | `slots.rs`    | numbers of calls                                                     |
@@ -13,6 +14,7 @@
 //! | `null.rs`     | a stand-in for TLS                                                   |
 //! | `counters.rs` | [`QuicCounters`]                                                     |
 
+mod budget;
 mod chance;
 mod config;
 mod counters;

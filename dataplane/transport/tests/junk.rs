@@ -496,3 +496,78 @@ fn a_panic_in_one_connection_ends_it_and_no_other() {
         assert_eq!(a.counters().connections, 2, "{:?}", a.counters());
     });
 }
+
+#[test]
+fn what_requests_hold_that_nobody_takes_is_bounded_over_all_connections() {
+    const MIB: u64 = 1 << 20;
+    const CALLS: u64 = 12;
+    let mut reactor = virtual_core();
+    let net = isotherm_sim::SimNetwork::new(SimNetworkConfig::new(8));
+    let open = |host: u32, name: &str| {
+        let mut config = null(name, host.into());
+        config.held_bytes_max = 16 * MIB;
+        let socket = Box::new(net.open(HostId(host), sim_addr(host)));
+        Quic::open(reactor.handle(), socket, config, &SimEntropy::new(host.into()))
+    };
+    let far = open(100, "far");
+    let clients: Vec<Rc<Quic>> = (1..=8).map(|host| open(host, "near")).collect();
+    let (handle, to) = (reactor.handle().clone(), named(&far, "far"));
+    reactor.run(async move {
+        let body = || Body::from(vec![7; MIB as usize]);
+        // One that is greedy alone has its share, and the others still theirs.
+        let sessions: Vec<Connection> = clients.iter().map(|near| near.dial(&to)).collect();
+        let mut calls = Vec::new();
+        for (i, session) in sessions.iter().enumerate() {
+            session.ready().await.unwrap();
+            for _ in 0..CALLS {
+                calls.push((i, session.call(message(1, body()))));
+            }
+            handle.sleep(Nanos::from_millis(100)).await;
+            let counters = far.counters();
+            assert!(counters.held_bytes <= 16 * MIB, "{counters:?}");
+            // Three of a MiB and their headers are within a quarter.
+            let served = (i as u64 + 1).min(5);
+            assert_eq!(counters.held_bytes / MIB, 3 * served, "{counters:?}");
+        }
+        // Five had their share of 3, one more room for nothing: 16 MiB less five times 3 and
+        // their headers is less than one.
+        assert_eq!(far.counters().refused_held, 8 * CALLS - 15);
+        let mut servers = Vec::new();
+        for _ in 0..sessions.len() {
+            servers.push(handle.spawn("echo", echo(accept(&far).await)));
+        }
+        let mut done = [(0, 0); 8];
+        for (i, call) in calls {
+            match call.await {
+                Ok(answer) => {
+                    assert_eq!(answer.body.len() as u64, MIB);
+                    done[i].0 += 1;
+                }
+                Err(error) => {
+                    assert_eq!(error, CallError::Refused);
+                    done[i].1 += 1;
+                }
+            }
+        }
+        for (i, done) in done.into_iter().enumerate() {
+            let served = if i < 5 { 3 } else { 0 };
+            assert_eq!(done, (served, CALLS - served), "client {i}");
+        }
+        // What was handed over or cut holds nothing; all get in again.
+        assert_eq!(far.counters().held_bytes, 0);
+        for session in &sessions {
+            session.call(message(1, body())).await.unwrap();
+        }
+        // Nor does what dies with its connection.
+        let closing = clients[0].dial(&to);
+        closing.ready().await.unwrap();
+        let _last = accept(&far).await;
+        let call = closing.call(message(1, body()));
+        handle.sleep(Nanos::from_millis(100)).await;
+        assert_eq!(far.counters().held_bytes / MIB, 1);
+        closing.close();
+        assert_eq!(call.await.err(), Some(CallError::Closed(Closed::Here)));
+        handle.sleep(Nanos::from_millis(100)).await;
+        assert_eq!(far.counters().held_bytes, 0);
+    });
+}

@@ -47,6 +47,9 @@ pub struct QuicConfig {
     /// With more handshakes than this under way, a peer must show that it receives at its
     /// address before it costs anything.
     pub retry_above: usize,
+    /// Bytes of requests that nobody has taken yet, over all connections; one connection holds a
+    /// quarter of it at most. Requests beyond are refused.
+    pub held_bytes_max: u64,
     /// A handshake takes no longer.
     pub handshake_timeout: Nanos,
     /// A peer that is not heard of for so long is gone.
@@ -56,7 +59,7 @@ pub struct QuicConfig {
 }
 
 impl QuicConfig {
-    /// The usual: 1,452 bytes, 1,024 connections, 10 s of silence.
+    /// The usual: 1,452 bytes, 1,024 connections, 256 MiB of requests, 10 s of silence.
     pub fn new(crypto: Crypto, keys: NodeKeys) -> QuicConfig {
         QuicConfig {
             crypto,
@@ -65,6 +68,7 @@ impl QuicConfig {
             connections_max: 1024,
             half_open_max: 256,
             retry_above: 64,
+            held_bytes_max: 256 << 20,
             handshake_timeout: Nanos::from_secs(5),
             idle_timeout: Nanos::from_secs(10),
             keep_alive: Nanos::from_secs(3),
@@ -87,8 +91,10 @@ pub(crate) const CALLS_MAX: u32 = 128;
 /// waits, and not a byte more than that is ever kept of it.
 const STREAM_WINDOW: u32 = (HEADER_BYTES + BODY_BYTES_MAX) as u32;
 
-/// What a peer may send unread on all streams.
-const RECEIVE_WINDOW: u32 = 32 << 20;
+/// What a peer may send unread on all streams. All is read as it comes, so this only ever holds
+/// what came out of order; a peer of our kind has no more than its send window under way.
+const RECEIVE_WINDOW: u32 = 8 << 20;
+const _: () = assert!(RECEIVE_WINDOW as u64 >= SEND_WINDOW, "or a sender waits for it");
 
 /// What is kept for a peer that has not acknowledged it: 2 ms at 32 Gb/s.
 const SEND_WINDOW: u64 = 8 << 20;

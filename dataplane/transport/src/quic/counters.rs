@@ -47,6 +47,8 @@ pub struct QuicCounters {
     pub panics: u64,
     /// Requests that could not be read.
     pub garbled: u64,
+    /// Requests refused because too many bytes were held already.
+    pub refused_held: u64,
     /// Streams that a peer cut.
     pub streams_reset: u64,
     /// Packets declared lost.
@@ -55,6 +57,8 @@ pub struct QuicCounters {
     pub calls: u64,
     /// Requests handed over.
     pub requests: u64,
+    /// Bytes that requests hold now which nobody has taken.
+    pub held_bytes: u64,
     /// Connections now.
     pub connections: u64,
     /// Incoming handshakes now under way.

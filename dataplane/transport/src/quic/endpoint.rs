@@ -33,11 +33,11 @@ use quinn_proto::{
     EndpointConfig, EndpointEvent, NoneTokenStore, ServerConfig, Transmit,
 };
 
+use crate::quic::budget::Budget;
 use crate::quic::chance::{self, Cids, CoreTime};
 use crate::quic::config::{self, Crypto, QuicConfig};
 use crate::quic::counters::QuicCounters;
-use crate::quic::link::{Link, LinkState, Phase, QuicSession, closed_by, farewell};
-use crate::quic::loans::Loans;
+use crate::quic::link::{Link, LinkState, Phase, QuicSession, Shared, closed_by, farewell};
 use crate::quic::null;
 use crate::{Closed, Connection, Network, PeerAddr};
 
@@ -71,7 +71,7 @@ pub struct Quic {
     /// add to it while the endpoint is at work.
     touched: RefCell<VecDeque<Rc<Link>>>,
     acceptor: Waiter,
-    loans: Rc<Loans>,
+    shared: Shared,
 }
 
 struct State {
@@ -191,11 +191,11 @@ impl Quic {
             core: core.clone(),
             base: Instant::now(),
             local: state.socket.local(),
+            shared: Shared { loans: Rc::default(), budget: Budget::new(config.held_bytes_max) },
             config,
             state: RefCell::new(state),
             touched: RefCell::default(),
             acceptor: core.waiter(),
-            loans: Rc::default(),
         }
     }
 
@@ -221,6 +221,7 @@ impl Quic {
         let mut counters = state.counters;
         counters.connections = state.links.len() as u64;
         counters.half_open = state.half_open as u64;
+        counters.held_bytes = self.shared.budget.held_bytes();
         for link in state.links.values() {
             add(&mut counters, &link.state.borrow());
         }
@@ -392,7 +393,7 @@ impl Quic {
         peer: PeerAddr,
     ) -> Rc<Link> {
         let until = now + self.config.handshake_timeout;
-        let link = Link::new(&self.me, &self.core, &self.loans, conn, peer, now, until);
+        let link = Link::new(&self.me, &self.core, &self.shared, conn, peer, now, until);
         link.handle.set(Some(handle));
         let before = state.links.insert(handle.0, Rc::clone(&link));
         debug_assert!(before.is_none(), "quinn-proto uses a number again once it is drained");
@@ -709,7 +710,7 @@ impl Source for Quic {
         if !self.touched.borrow().is_empty() {
             self.drive_all(state, now);
         }
-        self.loans.reclaim();
+        self.shared.loans.reclaim();
         events
     }
 
@@ -742,7 +743,7 @@ impl Network for Quic {
                     ConnectError::CidsExhausted => Closed::Full,
                     _ => Closed::Silent,
                 };
-                Link::over(&self.me, &self.core, &self.loans, peer, why, now)
+                Link::over(&self.me, &self.core, &self.shared, peer, why, now)
             }
         };
         Connection::new(Rc::new(QuicSession(link)))
@@ -785,6 +786,6 @@ impl Drop for Quic {
             }
             link_state.conn = None;
         }
-        self.loans.reclaim();
+        self.shared.loans.reclaim();
     }
 }

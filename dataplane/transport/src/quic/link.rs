@@ -24,6 +24,7 @@ use quinn_proto::{
     TransportErrorCode, VarInt, WriteError,
 };
 
+use crate::quic::budget::{Account, Budget, Claim};
 use crate::quic::counters::{LinkCounters, QuicCounters};
 use crate::quic::endpoint::Quic;
 use crate::quic::loans::Loans;
@@ -71,9 +72,16 @@ pub(crate) struct Link {
     /// Its number at the endpoint, until that has forgotten it.
     pub(crate) handle: Cell<Option<ConnectionHandle>>,
     loans: Rc<Loans>,
+    account: Account,
     ready: Waiter,
     requests: Waiter,
     told: Waiter,
+}
+
+/// What the connections of an endpoint share.
+pub(crate) struct Shared {
+    pub(crate) loans: Rc<Loans>,
+    pub(crate) budget: Rc<Budget>,
 }
 
 /// Where a connection stands.
@@ -100,6 +108,8 @@ struct CallSlot {
 struct RequestSlot {
     stream: StreamId,
     incoming: Option<Incoming>,
+    /// Room for it, from its header until it is handed over.
+    claim: Option<Claim>,
     is_wanted: bool,
     out: Option<Outgoing>,
 }
@@ -137,14 +147,14 @@ impl Link {
     pub(crate) fn new(
         quic: &Weak<Quic>,
         core: &Handle,
-        loans: &Rc<Loans>,
+        shared: &Shared,
         conn: quinn_proto::Connection,
         peer: PeerAddr,
         now: Mono,
         handshake_until: Mono,
     ) -> Rc<Link> {
         let dialled = conn.side().is_client();
-        let link = Link::over(quic, core, loans, peer, Closed::Here, now);
+        let link = Link::over(quic, core, shared, peer, Closed::Here, now);
         {
             let state = &mut *link.state.borrow_mut();
             state.conn = Some(conn);
@@ -159,7 +169,7 @@ impl Link {
     pub(crate) fn over(
         quic: &Weak<Quic>,
         core: &Handle,
-        loans: &Rc<Loans>,
+        shared: &Shared,
         peer: PeerAddr,
         why: Closed,
         now: Mono,
@@ -194,7 +204,8 @@ impl Link {
             has_mail: Cell::new(false),
             is_deferred: Cell::new(false),
             handle: Cell::new(None),
-            loans: Rc::clone(loans),
+            loans: Rc::clone(&shared.loans),
+            account: shared.budget.account(),
             ready: core.waiter(),
             requests: core.waiter(),
             told: core.waiter(),
@@ -334,8 +345,13 @@ impl Link {
     /// Streams that the peer has opened: a request on each.
     fn take_streams(&self, state: &mut LinkState, counters: &mut QuicCounters) {
         while let Some(id) = state.conn.as_mut().and_then(|conn| conn.streams().accept(Dir::Bi)) {
-            let incoming = Some(Incoming::new());
-            let slot = RequestSlot { stream: id, incoming, is_wanted: true, out: None };
+            let slot = RequestSlot {
+                stream: id,
+                incoming: Some(Incoming::new()),
+                claim: None,
+                is_wanted: true,
+                out: None,
+            };
             let ticket = state.requests.insert(slot);
             state.streams.insert(id, Owner::Request(ticket));
             self.read(state, id, counters);
@@ -354,6 +370,7 @@ impl Link {
         };
         let Some(incoming) = incoming else { return };
         let (read, _) = incoming.pump(conn.recv_stream(id));
+        let len_bytes = incoming.len_bytes();
         let is_call = matches!(owner, Owner::Call(_));
         if let Read::Garbled(_) = read {
             counters.garbled += 1;
@@ -361,6 +378,12 @@ impl Link {
         }
         if let Read::Reset = read {
             counters.streams_reset += 1;
+        }
+        if let (false, Read::Pending | Read::Whole, Some(bytes)) = (is_call, &read, len_bytes)
+            && !self.admit(state, ticket, bytes)
+        {
+            counters.refused_held += 1;
+            return;
         }
         match (read, is_call) {
             (Read::Pending, _) => {}
@@ -374,6 +397,23 @@ impl Link {
             (Read::Garbled(_), false) => self.drop_request(state, ticket, cut::GARBLED),
             (Read::Reset, false) => self.drop_request(state, ticket, cut::ABANDONED),
         }
+    }
+
+    /// Claims room for a request whose header is there, or refuses it.
+    fn admit(&self, state: &mut LinkState, ticket: Ticket, bytes: u64) -> bool {
+        let Some(slot) = state.requests.get(ticket) else { return true };
+        if slot.claim.is_some() {
+            return true;
+        }
+        slot.claim = self.account.claim(bytes);
+        if slot.claim.is_some() {
+            return true;
+        }
+        if let Some(conn) = &mut state.conn {
+            let _ = conn.recv_stream(slot.stream).stop(cut::REFUSED);
+        }
+        self.drop_request(state, ticket, cut::REFUSED);
+        false
     }
 
     /// A call of this side has come to its end.
@@ -673,6 +713,7 @@ impl Session for QuicSession {
                 continue;
             }
             let incoming = slot.incoming.take().expect("it has arrived and is handed over once");
+            slot.claim = None;
             state.counters.requests += 1;
             return Poll::Ready(Ok((ticket, incoming.into_frame())));
         }

@@ -200,6 +200,13 @@ impl Incoming {
         Ok(())
     }
 
+    /// Length of the whole message, once its header is there.
+    pub(crate) fn len_bytes(&self) -> Option<u64> {
+        let missing = self.missing?;
+        let body: usize = self.body.iter().map(Bytes::len).sum();
+        Some((HEADER_BYTES + body + missing) as u64)
+    }
+
     /// The message, once it is whole.
     pub(crate) fn into_frame(self) -> Frame {
         debug_assert_eq!(self.missing, Some(0));
