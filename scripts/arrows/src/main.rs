@@ -42,6 +42,7 @@ const HOUSE: &[Room] = &[
     room("heat", 2),
     room("placement", 2),
     room("load", 5),
+    room("objects", 5),
     room("fleet", 5),
     room("report", 5),
     room("serve", 5),

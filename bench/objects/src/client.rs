@@ -1,0 +1,139 @@
+//! A client of a cluster as what a load runs against.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::ops::Range;
+use std::str::FromStr;
+
+use bytes::Bytes;
+use isotherm_client::{Client, ClientError, Locator, Refusal, cell_range};
+use isotherm_erasure::Scheme;
+use isotherm_wire::Failure;
+
+use crate::objects::{ObjectId, Objects, Trouble};
+
+/// How the client reads.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum ReadPolicy {
+    /// As it does when it is told nothing: the data cells, and others where those are slow.
+    #[default]
+    Default,
+}
+
+impl ReadPolicy {
+    /// The policies that the client knows.
+    pub const ALL: [ReadPolicy; 1] = [ReadPolicy::Default];
+}
+
+impl fmt::Display for ReadPolicy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            ReadPolicy::Default => "default",
+        })
+    }
+}
+
+/// A word that names no policy.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("there is no policy {0:?}; there are: {known}", known = ReadPolicy::ALL.map(|policy| policy.to_string()).join(", "))]
+pub struct ReadPolicyError(String);
+
+impl FromStr for ReadPolicy {
+    type Err = ReadPolicyError;
+
+    fn from_str(text: &str) -> Result<ReadPolicy, ReadPolicyError> {
+        let found = ReadPolicy::ALL.into_iter().find(|policy| policy.to_string() == text);
+        found.ok_or_else(|| ReadPolicyError(text.to_owned()))
+    }
+}
+
+/// The objects of a load in a cluster. It keeps their locators, which nobody else has: what it does
+/// not delete stays until somebody lists it.
+pub struct ClientObjects {
+    client: Client,
+    scheme: Scheme,
+    locators: RefCell<BTreeMap<ObjectId, Locator>>,
+}
+
+impl ClientObjects {
+    /// None yet.
+    pub fn new(client: Client) -> ClientObjects {
+        let scheme = client.map().scheme;
+        ClientObjects { client, scheme, locators: RefCell::default() }
+    }
+
+    fn locator(&self, object: ObjectId) -> Result<Locator, Trouble> {
+        self.locators.borrow().get(&object).copied().ok_or(Trouble::Refused)
+    }
+}
+
+impl Objects for ClientObjects {
+    type Policy = ReadPolicy;
+
+    async fn put(&self, object: ObjectId, bytes: Bytes) -> Result<(), Trouble> {
+        let locator = self.client.put(self.client.new_id(), bytes).await.map_err(trouble)?;
+        self.locators.borrow_mut().insert(object, locator);
+        Ok(())
+    }
+
+    async fn get(
+        &self,
+        object: ObjectId,
+        range: Range<u64>,
+        policy: &ReadPolicy,
+    ) -> Result<Vec<u8>, Trouble> {
+        let locator = self.locator(object)?;
+        match policy {
+            ReadPolicy::Default => self.client.get(&locator, Some(range)).await.map_err(trouble),
+        }
+    }
+
+    async fn delete(&self, object: ObjectId) -> Result<(), Trouble> {
+        let locator = self.locator(object)?;
+        self.client.delete(&locator).await.map_err(trouble)?;
+        self.locators.borrow_mut().remove(&object);
+        Ok(())
+    }
+
+    fn cell(&self, len_bytes: u64, at: u64) -> Range<u64> {
+        cell_range(len_bytes, self.scheme, at)
+    }
+}
+
+fn trouble(error: ClientError) -> Trouble {
+    match error {
+        ClientError::Late => Trouble::Late,
+        ClientError::Busy { .. } => Trouble::Busy,
+        ClientError::Unavailable { .. } => Trouble::Unavailable,
+        ClientError::NoGroup { why } => match why {
+            Refusal::Unreachable | Refusal::NoDisks => Trouble::Unavailable,
+            Refusal::Failed(
+                Failure::Full | Failure::IndexFull | Failure::Fenced | Failure::Retired,
+            ) => Trouble::NoRoom,
+            Refusal::Failed(_) => Trouble::Refused,
+        },
+        ClientError::Lost { .. } => Trouble::Lost,
+        ClientError::Corrupt { .. } => Trouble::Corrupt,
+        ClientError::NotFound | ClientError::Deleted => Trouble::Gone,
+        ClientError::Unfinished { .. } => Trouble::Unfinished,
+        ClientError::OutOfRange { .. }
+        | ClientError::TooLong { .. }
+        | ClientError::Locator(_)
+        | ClientError::OtherCluster => Trouble::Refused,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_policy_is_its_word() {
+        for policy in ReadPolicy::ALL {
+            assert_eq!(policy.to_string().parse(), Ok(policy));
+        }
+        let error = "fastest".parse::<ReadPolicy>().unwrap_err().to_string();
+        assert!(error.contains("fastest") && error.contains("default"), "{error}");
+    }
+}
