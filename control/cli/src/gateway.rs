@@ -74,6 +74,7 @@ impl GatewayCommand {
         let limits = Limits {
             connections_max: requests * CONNECTIONS_PER_REQUEST,
             header_patience: Duration::from_secs(30),
+            write_patience: Duration::from_secs(30),
             stop_patience: Duration::from_secs(15),
         };
         let mut server = Server::start("gateway", self.listen, limits, move |request| {

@@ -1,8 +1,11 @@
 //! An HTTP/1.1 server on a thread of its own: what a node tells about itself, and the gateway.
 //!
 //! What must always hold: connections, headers and the time that a header takes are bounded; a
-//! body is passed on piece by piece, as fast as its reader takes it; a stop lets what is under way
-//! come to its end, for a while, and then ends the thread.
+//! body is passed on piece by piece, as fast as its reader takes it, and who takes hardly anything
+//! is cut off (`http/patience.rs`); a stop lets what is under way come to its end, for a while, and
+//! then ends the thread.
+
+mod patience;
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -24,6 +27,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
+use self::patience::Patient;
+
 /// What a server allows.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
@@ -31,6 +36,8 @@ pub(crate) struct Limits {
     pub(crate) connections_max: usize,
     /// How long a header may take to come; also, how long a connection may be idle.
     pub(crate) header_patience: Duration,
+    /// How long an answer waits for a reader that takes less than 256 KiB of it.
+    pub(crate) write_patience: Duration,
     /// How long a stop waits for what is under way.
     pub(crate) stop_patience: Duration,
 }
@@ -170,7 +177,7 @@ async fn serve<F, R>(
         .header_read_timeout(limits.header_patience)
         .max_buf_size(HEADER_BYTES_MAX)
         .max_headers(HEADERS_MAX)
-        .serve_connection(TokioIo::new(stream), answer);
+        .serve_connection(TokioIo::new(Patient::new(stream, limits.write_patience)), answer);
     let mut connection = pin!(connection);
     // What goes wrong on a connection is felt by its client, and by nobody else.
     let ended = first(connection.as_mut(), stopped.wait_for(|stop| *stop)).await;
@@ -284,12 +291,17 @@ pub(crate) fn json(status: StatusCode, value: &serde_json::Value) -> Answer {
 pub(crate) mod tests {
     use std::io::{Read, Write};
     use std::net::TcpStream;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use isotherm_host::HostClock;
+    use isotherm_seam::{Clock, Nanos};
 
     use super::*;
 
     pub(crate) const LIMITS: Limits = Limits {
         connections_max: 4,
         header_patience: Duration::from_millis(300),
+        write_patience: Duration::from_millis(300),
         stop_patience: Duration::from_secs(2),
     };
 
@@ -396,6 +408,74 @@ pub(crate) mod tests {
             (0..LIMITS.connections_max).map(|_| TcpStream::connect(addr).unwrap()).collect();
         assert_eq!(get(addr, "/").status, 200);
         drop(idle);
+    }
+
+    /// A server with one answer of so many bytes in pieces of 64 KiB, and whether it was dropped.
+    fn server_of(bytes: u64) -> (Server, Arc<AtomicBool>) {
+        struct Flag(Arc<AtomicBool>);
+        impl Drop for Flag {
+            fn drop(&mut self) {
+                self.0.store(true, Ordering::Relaxed);
+            }
+        }
+        let dropped = Arc::new(AtomicBool::new(false));
+        let tell = Arc::clone(&dropped);
+        let loopback = "127.0.0.1:0".parse().unwrap();
+        let server = Server::start("http-test", loopback, LIMITS, move |_: Request<Incoming>| {
+            let flag = Flag(Arc::clone(&tell));
+            let piece = Bytes::from(vec![7; 64 << 10]);
+            async move {
+                let next = Box::new(move |_: &mut Cx<'_>| {
+                    let _kept = &flag;
+                    Poll::Ready(Some(Ok(piece.clone())))
+                });
+                Response::new(Payload::Pieces { left: bytes, next })
+            }
+        });
+        (server.unwrap(), dropped)
+    }
+
+    #[test]
+    fn who_reads_nothing_is_cut_off_and_nothing_is_kept_for_it() {
+        let (server, dropped) = server_of(1 << 30);
+        let clock = HostClock::new();
+        let begun = clock.mono();
+        let mut stream = TcpStream::connect(server.addr()).unwrap();
+        stream.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
+        let waited = || clock.mono().since(begun);
+        while !dropped.load(Ordering::Relaxed) {
+            assert!(waited() < Nanos::from_secs(10), "its answer is still kept");
+            std::thread::yield_now();
+        }
+        assert!(waited() >= Nanos::from(LIMITS.write_patience), "it had no time");
+        let mut read = Vec::new();
+        let _ = stream.read_to_end(&mut read);
+        assert!(read.len() < 1 << 30, "it ends early");
+    }
+
+    #[test]
+    fn who_reads_slowly_but_steadily_gets_everything() {
+        const BYTES: usize = 24 << 20;
+        let (server, _) = server_of(BYTES as u64);
+        let mut stream = TcpStream::connect(server.addr()).unwrap();
+        stream.write_all(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").unwrap();
+        let clock = HostClock::new();
+        let begun = clock.mono();
+        let (mut read, mut buf) = (0, vec![0; 512 << 10]);
+        loop {
+            let count = stream.read(&mut buf).unwrap();
+            if count == 0 {
+                break;
+            }
+            read += count;
+            // A part of the patience for each half MiB, many times the patience in all.
+            let until = clock.mono() + Nanos::from_millis(count as u64 * 60 / (512 << 10));
+            while clock.mono() < until {
+                std::thread::yield_now();
+            }
+        }
+        let waited = clock.mono().since(begun);
+        assert!(read > BYTES && waited > Nanos(4 * Nanos::from(LIMITS.write_patience).0), "{read}");
     }
 
     #[test]

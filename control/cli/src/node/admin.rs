@@ -32,6 +32,7 @@ const LOOK: Duration = Duration::from_millis(1);
 const LIMITS: Limits = Limits {
     connections_max: 32,
     header_patience: Duration::from_secs(10),
+    write_patience: Duration::from_secs(10),
     stop_patience: Duration::from_secs(2),
 };
 
