@@ -120,7 +120,7 @@ fn of_cores(page: &mut Page, seen: &Seen, families: &[OfCore]) {
 }
 
 fn network(page: &mut Page, seen: &Seen) {
-    const FAMILIES: [OfCore; 7] = [
+    const FAMILIES: [OfCore; 9] = [
         ("isotherm_quic_connections", "gauge", "Connections now.", |r| r.quic.connections as f64),
         ("isotherm_quic_half_open", "gauge", "Incoming handshakes under way.", |r| {
             r.quic.half_open as f64
@@ -128,6 +128,18 @@ fn network(page: &mut Page, seen: &Seen) {
         ("isotherm_quic_requests_total", "counter", "Requests handed over.", |r| {
             r.quic.requests as f64
         }),
+        (
+            "isotherm_quic_held_bytes",
+            "gauge",
+            "Bytes of requests that nobody has taken yet.",
+            |r| r.quic.held_bytes as f64,
+        ),
+        (
+            "isotherm_quic_refused_held_total",
+            "counter",
+            "Requests refused for want of room.",
+            |r| r.quic.refused_held as f64,
+        ),
         ("isotherm_quic_garbled_total", "counter", "Requests that could not be read.", |r| {
             r.quic.garbled as f64
         }),
