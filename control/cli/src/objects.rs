@@ -183,6 +183,7 @@ impl RmCommand {
             for locator in &locators {
                 client.delete(locator).await.with_context(|| locator.to_string())?;
             }
+            client.settle_deletes().await;
             anyhow::Ok(())
         })??;
         Ok(ExitCode::SUCCESS)
@@ -321,7 +322,7 @@ impl RepairCommand {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         let deep = self.deep;
         let shown = std::io::stderr().is_terminal();
-        let (report, silent) = self
+        let Walk { report, silent, doubted, vouched } = self
             .on
             .link()?
             .finish(move |client| async move { repair(&client, deep, shown).await })??;
@@ -335,6 +336,8 @@ impl RepairCommand {
                 "remains": report.remains,
                 "later": report.later,
                 "silent_disks": silent,
+                "disks_doubted": doubted,
+                "disks_vouched_for": vouched,
             });
             println!("{told:#}");
         } else {
@@ -349,17 +352,33 @@ impl RepairCommand {
                 report.remains,
                 report.later,
             );
+            if doubted > 0 {
+                println!(
+                    "{vouched} of {doubted} disks that may have lost deletes were compared with \
+                     the others{}",
+                    if vouched < doubted { ": say it again when all disks answer" } else { "" },
+                );
+            }
         }
         Ok(if report.later > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
     }
 }
 
-/// Repairs all that the disks of a cluster hold; also tells how many of them gave no listing.
-pub(crate) async fn repair(
-    client: &Client,
-    deep: bool,
-    shown: bool,
-) -> anyhow::Result<(RepairReport, usize)> {
+/// What a repair of a whole cluster did.
+pub(crate) struct Walk {
+    pub(crate) report: RepairReport,
+    /// Disks that gave no listing.
+    pub(crate) silent: usize,
+    /// Disks that may have lost a delete, before.
+    doubted: usize,
+    /// Of these, those that need not be doubted any more.
+    vouched: usize,
+}
+
+/// Repairs all that the disks of a cluster hold. If nothing was left out, disks that were in doubt
+/// have been compared with all others, and are told so.
+pub(crate) async fn repair(client: &Client, deep: bool, shown: bool) -> anyhow::Result<Walk> {
+    let doubted = client.doubted_disks().await;
     let mut report = RepairReport::default();
     let mut from = Some(ListFrom::default());
     let mut silent = 0;
@@ -380,5 +399,12 @@ pub(crate) async fn repair(
     if report.stripes == 0 && silent > 0 {
         bail!("{silent} disks gave no listing, the others hold nothing");
     }
-    Ok((report, silent))
+    let mut vouched = 0;
+    if silent == 0 && report.later == 0 {
+        for disk in &doubted {
+            vouched += usize::from(client.vouch(disk).await.is_ok());
+        }
+    }
+    client.settle_deletes().await;
+    Ok(Walk { report, silent, doubted: doubted.len(), vouched })
 }

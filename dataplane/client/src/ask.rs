@@ -96,7 +96,11 @@ impl Inner {
         let Ok((answer_head, envelope)) = Answer::decode(&answer.header) else {
             return Err(Fault::Foreign);
         };
-        let Answer { outcome, .. } = answer_head;
+        let Answer { outcome, doubt, .. } = answer_head;
+        // What the disk itself says, not the node in its place.
+        if matches!(outcome, Ok(_) | Err(Failure::NotFound | Failure::Deleted)) {
+            self.links.doubted(disk, doubt);
+        }
         match outcome {
             Ok(_) if answer.body.crc() != envelope.body_crc => Err(Fault::Foreign),
             Ok(given) => {

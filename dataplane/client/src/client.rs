@@ -32,9 +32,6 @@ pub struct ClientConfig {
     pub groups_tried: u32,
     /// Stripes of one put that are under way at once.
     pub stripes_at_once: usize,
-    /// A tombstone that every holder has is kept for so long nevertheless: longer than a request
-    /// can be on its way, so that a repair that began before the delete finds it.
-    pub release_after: Nanos,
     /// What is found damaged or missing on a read is put again.
     pub repairs_on_read: bool,
 }
@@ -47,7 +44,6 @@ impl Default for ClientConfig {
             hedge_after: Nanos::from_millis(300),
             groups_tried: 4,
             stripes_at_once: 3,
-            release_after: Nanos::from_secs(60),
             repairs_on_read: true,
         }
     }
@@ -93,6 +89,8 @@ pub struct Counters {
     pub cells_bad: u64,
     /// Cells that were put again.
     pub cells_mended: u64,
+    /// Reads for which others were asked too, because a disk was in doubt.
+    pub asked_twice: u64,
 }
 
 impl Client {

@@ -2,7 +2,9 @@
 //! meeting one.
 //!
 //! Of k + m cells at least m + 1 must have a tombstone, so that fewer than k are left: of copies
-//! that is every one. A tombstone is kept until all members have theirs; then they are released.
+//! that is every one. A tombstone is kept until all members have theirs; then they are released,
+//! and the nodes hold them a while longer. Of a client that died before it said so, the next repair
+//! finds a delete that is everywhere, and says it.
 //!
 //! What must always hold: a delete that was acknowledged stays, whatever comes back; one that was
 //! not is finished by saying it again. A long object loses its stripes first and its manifest
@@ -11,7 +13,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use isotherm_placement::DiskNo;
-use isotherm_seam::{Key, Mono};
+use isotherm_seam::{Key, Nanos};
 use isotherm_transport::Body;
 use isotherm_wire::{Ask, Class as Work, Entry};
 
@@ -41,6 +43,14 @@ impl Client {
         }
         let stripe = inner.only_stripe(locator)?;
         inner.delete_stripe(&stripe, inner.terms(Work::Foreground)).await
+    }
+
+    /// Waits until holders have been told of every delete that is everywhere: for those who are
+    /// about to end. What they are not told a later repair tells them.
+    pub async fn settle_deletes(&self) {
+        while self.inner.releases.borrow().runs {
+            self.inner.handle.sleep(Nanos::from_millis(1)).await;
+        }
     }
 
     /// Deletes whatever there is of an object whose locator is lost, such as what a put left that
@@ -104,16 +114,15 @@ impl Inner {
         Ok(())
     }
 
-    /// Everybody has the tombstone: nobody need keep it for the others, a while from now. One task
-    /// says so for all deletes.
+    /// Everybody has the tombstone: nobody need keep it for the others. One task says so for all
+    /// deletes.
     fn release(&self, keys: BTreeMap<usize, (DiskNo, Key)>) {
-        let due = self.handle.now() + self.config.release_after;
         let releases = &mut *self.releases.borrow_mut();
         if releases.waiting.len() >= RELEASES_MAX {
             // Those tombstones stay until a repair finds them.
             return;
         }
-        releases.waiting.push_back((due, keys.into_values().collect()));
+        releases.waiting.push_back(keys.into_values().collect());
         if !releases.runs {
             releases.runs =
                 self.in_background("release", |inner| async move { inner.release_all().await });
@@ -123,8 +132,7 @@ impl Inner {
     async fn release_all(&self) {
         loop {
             let next = self.releases.borrow_mut().waiting.pop_front();
-            let Some((due, keys)) = next else { break };
-            self.handle.sleep_until(due).await;
+            let Some(keys) = next else { break };
             for (disk, key) in keys {
                 let terms = self.terms(Work::Repair);
                 let _ = self.ask(disk, Ask::Release { key }, Body::Empty, 0, terms).await;
@@ -137,7 +145,7 @@ impl Inner {
 /// Deletes whose tombstones wait to be released.
 #[derive(Default)]
 pub(crate) struct Releases {
-    waiting: VecDeque<(Mono, Vec<(DiskNo, Key)>)>,
+    waiting: VecDeque<Vec<(DiskNo, Key)>>,
     /// The task is there.
     runs: bool,
 }

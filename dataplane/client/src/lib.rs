@@ -15,6 +15,7 @@
 //! | `get.rs`      | an object out                                                       |
 //! | `read.rs`     | a stripe out: from its data cells, or from others                   |
 //! | `delete.rs`   | tombstones                                                          |
+//! | `doubt.rs`    | what disks give that may have lost a tombstone                      |
 //! | `disks.rs`    | disks asked one by one                                              |
 //! | `list.rs`     | what there is                                                       |
 //! | `stat.rs`     | how an object is                                                    |
@@ -30,6 +31,7 @@ mod ask;
 mod client;
 mod delete;
 mod disks;
+mod doubt;
 mod error;
 #[cfg(feature = "tokio")]
 mod front;
@@ -47,6 +49,7 @@ mod repair;
 mod stat;
 
 pub use client::{Client, ClientConfig, Counters};
+pub use doubt::DoubtedDisk;
 pub use error::{ClientError, Refusal};
 #[cfg(feature = "tokio")]
 pub use front::{Bridge, BridgeConfig, BridgeError, GetStream, PutStream};

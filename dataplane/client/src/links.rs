@@ -13,7 +13,7 @@ use isotherm_placement::DiskNo;
 use isotherm_reactor::Handle;
 use isotherm_seam::{Mono, Nanos};
 use isotherm_transport::{Connection, Network, PeerAddr};
-use isotherm_wire::{Told, VERSION_LEAST};
+use isotherm_wire::{Doubt, Told, VERSION_LEAST};
 
 /// How long a disk that takes no writes is not asked to.
 const REFUSES_FOR: Nanos = Nanos::from_secs(8);
@@ -60,6 +60,8 @@ struct Health {
     is_silent: bool,
     /// It said that it takes no writes.
     refuses_until: Mono,
+    /// It may have lost what it had acknowledged, it said last.
+    doubt: Doubt,
 }
 
 impl Links {
@@ -108,6 +110,21 @@ impl Links {
                 disks.entry(disk).or_default().refuses_until = until;
             }
         }
+    }
+
+    /// The disk said whether it may have lost something.
+    pub(crate) fn doubted(&self, disk: DiskNo, doubt: Doubt) {
+        let disks = &mut *self.disks.borrow_mut();
+        match disks.get_mut(&disk) {
+            Some(health) => health.doubt = doubt,
+            None if doubt == Doubt::None => {}
+            None => disks.entry(disk).or_default().doubt = doubt,
+        }
+    }
+
+    /// What a disk said last of itself.
+    pub(crate) fn doubt(&self, disk: DiskNo) -> Doubt {
+        self.disks.borrow().get(&disk).map_or(Doubt::None, |health| health.doubt)
     }
 
     /// Whether a disk is to be avoided for reads.

@@ -14,7 +14,7 @@ use std::ops::Range;
 
 use isotherm_erasure::{Codec, Lost};
 use isotherm_transport::Body;
-use isotherm_wire::{Failure, crc32c, crc32c_combine};
+use isotherm_wire::{Doubt, Failure, crc32c, crc32c_combine};
 
 use crate::ask::{Fault, Terms};
 use crate::client::Inner;
@@ -71,6 +71,7 @@ impl Inner {
                 return self.read_around(stripe, &range, terms).await;
             }
         }
+        self.confirm(stripe, &reading.cells_read(), terms).await?;
         Ok(bytes)
     }
 
@@ -80,20 +81,16 @@ impl Inner {
             .gather_cells(stripe, &BTreeMap::from([(0, 0..0)]), &BTreeSet::new(), terms)
             .await?;
         self.note_faults(&reading);
-        Ok(())
+        self.confirm(stripe, &reading.cells_read(), terms).await
     }
 
     /// Which columns of which cells hold a range. For copies any one will do: the first that is
-    /// not known to be silent, from a random one on.
+    /// not known to be silent or in doubt, from a random one on.
     fn wanted(&self, stripe: &StripeRef, range: &Range<u64>) -> BTreeMap<usize, Range<u64>> {
         if stripe.is_copies() {
             let start = self.draws.borrow_mut().below(stripe.cells() as u64) as usize;
             let order = (0..stripe.cells()).map(|i| (start + i) % stripe.cells());
-            let speaks = |&cell: &usize| {
-                let disk = self.member(stripe.group, stripe.position(cell));
-                disk.is_some_and(|disk| !self.links.is_silent(disk))
-            };
-            let cell = order.clone().find(speaks).unwrap_or(start);
+            let cell = order.min_by_key(|&cell| self.rank(stripe, cell)).unwrap_or(start);
             return BTreeMap::from([(cell, range.clone())]);
         }
         let cell_bytes = stripe.cell_bytes;
@@ -225,14 +222,20 @@ impl Inner {
         silent.take(stripe.cells() - stripe.needed()).collect()
     }
 
-    /// Cells in the order in which they are asked to help: those whose disks speak first.
+    /// Cells in the order in which they are asked to help: those whose disks speak first, of these
+    /// the ones that are in no doubt.
     fn helpers(&self, stripe: &StripeRef) -> impl Iterator<Item = usize> + use<> {
-        let silent = |cell: usize| {
-            let disk = self.member(stripe.group, stripe.position(cell));
-            disk.is_none_or(|disk| self.links.is_silent(disk))
-        };
-        let (late, early): (Vec<usize>, Vec<usize>) = (0..stripe.cells()).partition(|&c| silent(c));
-        early.into_iter().chain(late)
+        let mut cells: Vec<usize> = (0..stripe.cells()).collect();
+        cells.sort_by_key(|&cell| self.rank(stripe, cell));
+        cells.into_iter()
+    }
+
+    /// The lower, the rather is a cell asked for.
+    fn rank(&self, stripe: &StripeRef, cell: usize) -> (bool, Doubt) {
+        let disk = self.member(stripe.group, stripe.position(cell));
+        disk.map_or((true, Doubt::None), |disk| {
+            (self.links.is_silent(disk), self.links.doubt(disk))
+        })
     }
 
     /// The stripe's CRC is not what its referrer says: one of the cells is another than it claims.
@@ -254,6 +257,7 @@ impl Inner {
             };
             let bytes = reading.assemble(&wanted)?;
             if Some(reading.crc_of_data(&wanted, &bytes)) == stripe.crc {
+                self.confirm(stripe, &reading.cells_read(), terms).await?;
                 self.count(|counters| counters.cells_bad += 1);
                 self.mend_cell(stripe, suspect);
                 return Ok(bytes);
@@ -270,6 +274,10 @@ impl Inner {
 }
 
 impl Reading<'_> {
+    fn cells_read(&self) -> Vec<usize> {
+        self.have.keys().copied().collect()
+    }
+
     fn is_enough(&self, wanted: &BTreeMap<usize, Range<u64>>) -> bool {
         let has = |(cell, columns): (&usize, &Range<u64>)| {
             self.have.get(cell).is_some_and(|piece| covers(&piece.columns, columns))

@@ -17,7 +17,7 @@ use bytes::Bytes;
 use isotherm_placement::{DiskNo, GroupId};
 use isotherm_seam::Key;
 use isotherm_transport::Body;
-use isotherm_wire::{Ask, Class as Work, Failure, ShardInfo};
+use isotherm_wire::{Ask, Class as Work, Doubt, Failure, ShardInfo};
 
 use crate::ask::{Fault, Terms};
 use crate::client::{Client, Inner};
@@ -185,8 +185,11 @@ impl Inner {
             asks.add(cell, self.ask(disk, ask, Body::Empty, 0, terms));
         }
         let (mut good, mut bad, mut deleted) = (Vec::new(), Vec::new(), false);
-        let mut is_absent = 0;
+        let (mut is_absent, mut trusted) = (0, 0);
         while let Some((cell, result)) = asks.next().await {
+            if matches!(result, Ok(_) | Err(Fault::Failed(Failure::NotFound))) {
+                trusted += usize::from(self.doubt_of_cell(stripe, cell) < Doubt::Harmed);
+            }
             match result {
                 Ok((given, _)) if is_cell(stripe, cell, &given.shard) => good.push(cell),
                 Ok(_) => bad.push(cell),
@@ -207,9 +210,15 @@ impl Inner {
                 Err(_) => Healed::Later,
             };
         }
-        // An acknowledged delete has more tombstones than are hidden by those who did not answer.
+        // An acknowledged delete has more tombstones than are hidden by those who did not answer;
+        // one that may have lost its tombstone is as good as silent, but for the last word.
         let answered = good.len() + bad.len();
-        if answered < stripe.needed() {
+        let hidden = (0..stripe.cells()).any(|cell| {
+            let disk = self.member(stripe.group, stripe.position(cell));
+            let is_known = good.contains(&cell) || bad.contains(&cell);
+            !is_known && disk.is_some_and(|disk| self.is_in_use(disk))
+        });
+        if answered < stripe.needed() || trusted < stripe.needed() && hidden {
             return Healed::Later;
         }
         if is_absent == stripe.cells() {

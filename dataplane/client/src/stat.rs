@@ -1,7 +1,7 @@
 //! How an object is: which of its cells are there.
 
 use isotherm_transport::Body;
-use isotherm_wire::{Ask, Class as Work, Failure};
+use isotherm_wire::{Ask, Class as Work, Doubt, Failure};
 
 use crate::ask::Fault;
 use crate::client::{Client, Inner};
@@ -58,11 +58,12 @@ impl Inner {
             let disk = self.member(stripe.group, key.position).ok_or(ClientError::OtherCluster)?;
             asks.add(cell, self.ask(disk, Ask::Stat { key }, Body::Empty, 0, terms));
         }
-        let (mut good, mut absent) = (0, 0);
-        while let Some((_, result)) = asks.next().await {
+        let (mut good, mut absent, mut trusted, mut silent) = (0, 0, 0, 0);
+        while let Some((cell, result)) = asks.next().await {
             match result {
                 Ok((given, _)) => {
                     good += 1;
+                    trusted += usize::from(self.doubt_of_cell(stripe, cell) < Doubt::Harmed);
                     stat.put_s = stat.put_s.max(given.shard.put_s);
                 }
                 Err(Fault::Failed(Failure::Deleted)) => return Err(ClientError::Deleted),
@@ -70,8 +71,14 @@ impl Inner {
                     absent += i32::from(fault == Fault::Failed(Failure::NotFound));
                     stat.bad += 1;
                 }
-                Err(_) => stat.silent += 1,
+                Err(_) => silent += 1,
             }
+        }
+        stat.silent += silent;
+        // As for a read: what was deleted may be known to those alone who don't answer.
+        if good > 0 && trusted < stripe.needed() && silent > 0 {
+            let (reached, needed) = (trusted, stripe.needed());
+            return Err(ClientError::Unavailable { reached, needed });
         }
         let (cells, needed) = (stripe.cells() as i32, stripe.needed() as i32);
         if good == 0 && absent > cells - needed {

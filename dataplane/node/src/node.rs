@@ -18,9 +18,10 @@ use isotherm_reactor::{Disk, Handle};
 use isotherm_seam::Nanos;
 use isotherm_store::{Options, Store, World};
 use isotherm_transport::{Connection, Frame, Network, Ticket};
-use isotherm_wire::{Answer, DiskUuid, Failure, Request, Told, VERSION};
+use isotherm_wire::{Answer, DiskUuid, Doubt, Failure, Request, Told, VERSION};
 
-use crate::serve::{frame, serve};
+use crate::doubt;
+use crate::serve::{Arrived, frame, serve};
 use crate::shelf::{Limits, Shelf, ShelfReport, State};
 use crate::tally::verb_of;
 
@@ -33,6 +34,9 @@ pub struct NodeConfig {
     pub requests_max: u32,
     /// Payload bytes that those of one disk hold at once: its share of the core's buffers.
     pub held_bytes_max: u64,
+    /// A tombstone that was released is held so much longer: more than a request can be on its
+    /// way, so that a repair that began before the delete finds it.
+    pub release_after: Nanos,
     /// Of its cluster map.
     pub map_version: u64,
     /// How long a stop waits for requests under way.
@@ -46,6 +50,7 @@ impl Default for NodeConfig {
             store: Options::default(),
             requests_max: 256,
             held_bytes_max: 16 << 20,
+            release_after: Nanos::from_secs(60),
             map_version: 0,
             stop_patience: Nanos::from_secs(10),
         }
@@ -128,7 +133,10 @@ impl Node {
                     let _ = store.close().await;
                     State::Failed(format!("another disk is in its place: {found}"))
                 }
-                Ok((store, report)) => State::Open(store, report),
+                Ok((store, report)) => {
+                    shelf.doubted.set(doubt::weigh(&store, &report).await);
+                    State::Open(store, report)
+                }
                 Err(error) => State::Failed(error.to_string()),
             };
             *shelf.state.borrow_mut() = state;
@@ -275,12 +283,12 @@ impl Inner {
             }
         };
         let version = request.version;
-        let failed = |failure| frame(version, Err(failure));
+        let failed = |failure| frame(version, Doubt::None, Err(failure));
         if self.stopping.get() {
             return connection.answer(ticket, failed(Failure::Stopping));
         }
         let Some(verb) = verb_of(&request.ask) else {
-            return connection.answer(ticket, frame(version, Ok(Default::default())));
+            return connection.answer(ticket, frame(version, Doubt::None, Ok(Default::default())));
         };
         let shelf = self.shelves.borrow().get(&request.disk).cloned();
         let Some(shelf) = shelf else {
@@ -291,7 +299,10 @@ impl Inner {
             Err(failure) => return connection.answer(ticket, failed(failure)),
         };
         self.requests.set(self.requests.get() + 1);
-        let outcome = serve(&shelf, &store, &request, &envelope, asked.body, now).await;
+        shelf.release_due(&store, now);
+        let release_at = now + self.config.release_after;
+        let arrived = Arrived { now, release_at };
+        let outcome = serve(&shelf, &store, &request, &envelope, asked.body, arrived).await;
         self.requests.set(self.requests.get() - 1);
         let mut tally = shelf.tally.borrow_mut();
         if !connection.is_wanted(ticket) {
@@ -302,6 +313,7 @@ impl Inner {
             Err(failure) => tally.failed(*failure),
         }
         drop(tally);
-        connection.answer(ticket, frame(version, outcome));
+        let doubt = shelf.doubted.get().doubt;
+        connection.answer(ticket, frame(version, doubt, outcome));
     }
 }

@@ -15,25 +15,38 @@ use isotherm_seam::{Mono, Nanos};
 use isotherm_store::{Delete, Get, PAYLOAD_MAX, Put, PutBuf, Shard, Store};
 use isotherm_transport::{Body, Frame, SPANS_MAX};
 use isotherm_wire::{
-    Answer, Ask, DiskState, Entry, Envelope, Failure, Given, Request, ShardInfo, crc32c,
+    Answer, Ask, DiskState, Doubt, Entry, Envelope, Failure, Given, Request, ShardInfo, crc32c,
     crc32c_combine, encode_entries,
 };
 
 use crate::convert::{disk_class, get_failure, info, put_failure};
+use crate::doubt::{self, Doubted};
 use crate::shelf::Shelf;
 
 /// What a request was answered, and the payload with it.
 type Outcome = Result<(Given, Body), Failure>;
 
-/// Serves a request of a disk that is open. `now` is when it arrived.
+/// When a request came.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Arrived {
+    pub(crate) now: Mono,
+    /// When a tombstone that it releases need not be held any more.
+    pub(crate) release_at: Mono,
+}
+
+/// Serves a request of a disk that is open.
 pub(crate) async fn serve(
     shelf: &Shelf,
     store: &Store,
     request: &Request,
     envelope: &Envelope,
     body: Body,
-    now: Mono,
+    arrived: Arrived,
 ) -> Outcome {
+    let now = arrived.now;
+    if doubt::names_own(&request.ask) {
+        return Err(Failure::BadRequest);
+    }
     match &request.ask {
         Ask::Ping => Ok((Given::default(), Body::Empty)),
         Ask::Put { key, epoch, codec, expires_s, cells } => {
@@ -71,7 +84,7 @@ pub(crate) async fn serve(
             Ok((Given::default(), Body::Empty))
         }
         Ask::Release { key } => {
-            store.release(*key);
+            shelf.release(*key, arrived.release_at);
             Ok((Given::default(), Body::Empty))
         }
         Ask::Stat { key } => {
@@ -88,7 +101,8 @@ pub(crate) async fn serve(
         Ask::List { from, to, limit } => {
             let _claim = shelf.admit(store, 0)?;
             let page = store.list(*from, *to, *limit as usize).await.map_err(get_failure)?;
-            let entries = page.entries.iter().map(|listed| Entry {
+            let entries = page.entries.iter().filter(|listed| !doubt::is_own(&listed.key));
+            let entries = entries.map(|listed| Entry {
                 key: listed.key,
                 is_tombstone: listed.is_tombstone,
                 at_s: listed.at_s,
@@ -100,26 +114,41 @@ pub(crate) async fn serve(
         Ask::Scrub => {
             let _claim = shelf.admit(store, 0)?;
             let report = store.scrub_step().await.map_err(get_failure)?;
-            let entries = report.damaged.iter().map(|key| Entry {
-                key: *key,
-                is_tombstone: false,
-                at_s: 0,
-                sequence: 0,
-            });
+            let entries = report
+                .damaged
+                .iter()
+                .filter(|key| !doubt::is_own(key))
+                .map(|key| Entry { key: *key, is_tombstone: false, at_s: 0, sequence: 0 });
             Ok((Given::default(), Body::from(encode_entries(entries))))
         }
-        Ask::Status => Ok((Given::default(), Body::from(disk_state(store).encode()))),
+        Ask::Status => {
+            let sequence = shelf.doubted.get().number;
+            let given = given(ShardInfo { sequence, ..ShardInfo::default() });
+            Ok((given, Body::from(disk_state(store).encode())))
+        }
+        Ask::Vouch { number } => {
+            let doubted = shelf.doubted.get();
+            if doubted.number != *number {
+                // It was opened again since.
+                return Err(Failure::Late);
+            }
+            if doubted.doubt != Doubt::None {
+                doubt::end(store).await.map_err(put_failure)?;
+                shelf.doubted.set(Doubted { doubt: Doubt::None, ..doubted });
+            }
+            Ok((Given::default(), Body::Empty))
+        }
     }
 }
 
 /// An answer as it goes out.
-pub(crate) fn frame(version: u8, outcome: Outcome) -> Frame {
+pub(crate) fn frame(version: u8, doubt: Doubt, outcome: Outcome) -> Frame {
     match outcome {
         Ok((given, body)) => {
-            let header = Answer::ok(version, given).encode(body.len() as u32, body.crc());
-            Frame { header, body }
+            let answer = Answer::ok(version, given).doubted(doubt);
+            Frame { header: answer.encode(body.len() as u32, body.crc()), body }
         }
-        Err(failure) => Frame::bare(Answer::failed(version, failure).encode(0, 0)),
+        Err(failure) => Frame::bare(Answer::failed(version, failure).doubted(doubt).encode(0, 0)),
     }
 }
 

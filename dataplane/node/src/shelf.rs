@@ -4,13 +4,15 @@
 //! payload, so its siblings have theirs.
 
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 
-use isotherm_seam::Nanos;
+use isotherm_seam::{Key, Mono, Nanos};
 use isotherm_store::sched::Class as DiskClass;
 use isotherm_store::{RecoveryReport, Status, Store};
-use isotherm_wire::{DiskUuid, Failure};
+use isotherm_wire::{DiskUuid, Doubt, Failure};
 
 use crate::Tally;
+use crate::doubt::Doubted;
 
 /// A disk of a node.
 pub(crate) struct Shelf {
@@ -18,12 +20,18 @@ pub(crate) struct Shelf {
     pub(crate) name: String,
     pub(crate) state: RefCell<State>,
     pub(crate) tally: RefCell<Tally>,
+    pub(crate) doubted: Cell<Doubted>,
+    /// Tombstones that need not be held from a moment on.
+    releases: RefCell<VecDeque<(Mono, Key)>>,
     /// Requests under way.
     requests: Cell<u32>,
     /// Payload bytes that they hold or will.
     held_bytes: Cell<u64>,
     limits: Limits,
 }
+
+/// Released tombstones that wait: 40 bytes each.
+const RELEASES_MAX: usize = 100_000;
 
 /// What one disk's requests may hold at once.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -48,6 +56,10 @@ pub struct ShelfReport {
     pub name: String,
     /// How it is.
     pub state: ShelfState,
+    /// Whether it may have lost what it had acknowledged.
+    pub doubt: Doubt,
+    /// Released tombstones that are held a while longer.
+    pub releases: usize,
     /// What was asked of it.
     pub tally: Tally,
     /// Requests under way.
@@ -78,6 +90,8 @@ impl Shelf {
             name,
             state: RefCell::new(State::Opening),
             tally: RefCell::default(),
+            doubted: Cell::default(),
+            releases: RefCell::default(),
             requests: Cell::new(0),
             held_bytes: Cell::new(0),
             limits,
@@ -106,6 +120,23 @@ impl Shelf {
         Ok(Claim { shelf: self, bytes })
     }
 
+    /// Every member has the tombstone. It is held a while longer nevertheless, so that a put that
+    /// is still on its way finds it; what there is no room for is released after the next repair.
+    pub(crate) fn release(&self, key: Key, at: Mono) {
+        let releases = &mut *self.releases.borrow_mut();
+        if releases.len() < RELEASES_MAX {
+            releases.push_back((at, key));
+        }
+    }
+
+    /// Releases what is due.
+    pub(crate) fn release_due(&self, store: &Store, now: Mono) {
+        let releases = &mut *self.releases.borrow_mut();
+        while let Some((_, key)) = releases.pop_front_if(|(at, _)| *at <= now) {
+            store.release(key);
+        }
+    }
+
     pub(crate) fn report(&self) -> ShelfReport {
         let (state, expected_wait, disk_time) = match &*self.state.borrow() {
             State::Opening => (ShelfState::Opening, Nanos::ZERO, Nanos::ZERO),
@@ -121,6 +152,8 @@ impl Shelf {
             uuid: self.uuid,
             name: self.name.clone(),
             state,
+            doubt: self.doubted.get().doubt,
+            releases: self.releases.borrow().len(),
             tally: self.tally.borrow().clone(),
             requests: self.requests.get(),
             expected_wait,

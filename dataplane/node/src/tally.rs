@@ -48,8 +48,8 @@ pub struct Tally {
 
 impl Tally {
     /// The verbs, in the order of `done`.
-    pub const VERBS: [&str; 9] =
-        ["put", "get", "delete", "release", "stat", "verify", "list", "scrub", "status"];
+    pub const VERBS: [&str; 10] =
+        ["put", "get", "delete", "release", "stat", "verify", "list", "scrub", "status", "vouch"];
 
     pub(crate) fn done(&mut self, verb: usize, took: Nanos) {
         self.done[verb] += 1;
@@ -106,6 +106,7 @@ pub(crate) fn verb_of(ask: &Ask) -> Option<usize> {
         Ask::List { .. } => 6,
         Ask::Scrub => 7,
         Ask::Status => 8,
+        Ask::Vouch { .. } => 9,
     })
 }
 

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  0       20      28    54      55     56      60      68          76      80     84     128
-//!  | front | wait  | key | codec | more | bytes | epoch | sequence  | put_s | from | zeros |
+//!  | front | wait  | key | codec | doubt | bytes | epoch | sequence  | put_s | from | zeros |
 //! ```
 //!
 //! The kind is 0x80 plus the outcome: 0 is well, each cause of failure has its number. The
@@ -23,8 +23,45 @@ use crate::{Envelope, HEADER_BYTES, HeaderBytes, WireError};
 pub struct Answer {
     /// The version of the request.
     pub version: u8,
+    /// What the disk says of its own memory.
+    pub doubt: Doubt,
     /// How it went.
     pub outcome: Result<Given, Failure>,
+}
+
+/// Whether a disk may have lost what it had acknowledged, tombstones above all. It lasts until a
+/// repair has compared all that the disk holds with other members.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+#[repr(u8)]
+pub enum Doubt {
+    /// Nothing speaks for it.
+    #[default]
+    None = 0,
+    /// It was not stopped in good order. A disk that keeps its promises has lost nothing; of one
+    /// that doesn't, the last writes may be gone without a trace.
+    Unclean = 1,
+    /// It found harm: places where something was that it can't read or that is not what it was.
+    Harmed = 2,
+}
+
+impl Doubt {
+    /// As reports have it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Doubt::None => "none",
+            Doubt::Unclean => "unclean",
+            Doubt::Harmed => "harmed",
+        }
+    }
+
+    /// From its number. One that only a later version knows is not taken for less.
+    pub fn from_number(number: u8) -> Doubt {
+        match number {
+            0 => Doubt::None,
+            1 => Doubt::Unclean,
+            _ => Doubt::Harmed,
+        }
+    }
 }
 
 /// What is given. Which one comes is the request's to say.
@@ -126,7 +163,7 @@ struct Fields {
     wait_us: U64,
     key: [u8; Key::BYTES],
     codec: u8,
-    pad: u8,
+    doubt: u8,
     len_bytes: U32,
     epoch: U64,
     sequence: U64,
@@ -180,17 +217,23 @@ impl Failure {
 impl Answer {
     /// A good answer.
     pub fn ok(version: u8, given: Given) -> Answer {
-        Answer { version, outcome: Ok(given) }
+        Answer { version, doubt: Doubt::None, outcome: Ok(given) }
     }
 
     /// A failure.
     pub fn failed(version: u8, failure: Failure) -> Answer {
-        Answer { version, outcome: Err(failure) }
+        Answer { version, doubt: Doubt::None, outcome: Err(failure) }
+    }
+
+    /// The same from a disk of such doubt.
+    pub fn doubted(self, doubt: Doubt) -> Answer {
+        Answer { doubt, ..self }
     }
 
     /// The header of this answer with a body of this length and CRC.
     pub fn encode(&self, body_bytes: u32, body_crc: u32) -> HeaderBytes {
         let mut fields = Fields::new_zeroed();
+        fields.doubt = self.doubt as u8;
         let mut flags = 0;
         let kind = match &self.outcome {
             Ok(Given { shard, from, next }) => {
@@ -253,6 +296,7 @@ impl Answer {
         if envelope.flags & !FLAG_NEXT != 0 || envelope.flags != 0 && outcome.is_err() {
             return Err(WireError::Field { name: "flags" });
         }
-        Ok((Answer { version, outcome }, envelope))
+        let doubt = Doubt::from_number(fields.doubt);
+        Ok((Answer { version, doubt, outcome }, envelope))
     }
 }

@@ -18,7 +18,7 @@ mod envelope;
 mod request;
 mod told;
 
-pub use answer::{Answer, Failure, Given, ShardInfo};
+pub use answer::{Answer, Doubt, Failure, Given, ShardInfo};
 pub use bodies::{DiskState, ENTRY_BYTES, Entry, decode_entries, encode_entries};
 pub use envelope::{
     BODY_BYTES_MAX, Envelope, HEADER_BYTES, HeaderBytes, MAGIC, VERSION, VERSION_LEAST, WireError,

@@ -125,6 +125,11 @@ pub enum Ask {
     Scrub,
     /// How the disk is.
     Status,
+    /// All that the disk holds was compared with other members: it need not be doubted any more.
+    Vouch {
+        /// The number of the doubt, from the answer to a status.
+        number: u64,
+    },
 }
 
 mod kind {
@@ -138,6 +143,7 @@ mod kind {
     pub(super) const LIST: u8 = 8;
     pub(super) const SCRUB: u8 = 9;
     pub(super) const STATUS: u8 = 10;
+    pub(super) const VOUCH: u8 = 11;
 }
 
 const FLAG_RANGE: u16 = 1;
@@ -224,6 +230,10 @@ impl Request {
             }
             Ask::Scrub => kind::SCRUB,
             Ask::Status => kind::STATUS,
+            Ask::Vouch { number } => {
+                fields.epoch = U64::new(*number);
+                kind::VOUCH
+            }
         };
         let mut header = [0; HEADER_BYTES];
         header[FRONT_BYTES..].copy_from_slice(fields.as_bytes());
@@ -293,6 +303,7 @@ impl Request {
             }
             kind::SCRUB => Ask::Scrub,
             kind::STATUS => Ask::Status,
+            kind::VOUCH => Ask::Vouch { number: fields.epoch.get() },
             kind => return Err(WireError::Kind { kind }),
         };
         let deadline_us = fields.deadline_us.get();

@@ -13,7 +13,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use isotherm_wire::{
-    Answer, Ask, BODY_BYTES_MAX, DiskState, ENTRY_BYTES, Entry, Envelope, HEADER_BYTES,
+    Answer, Ask, BODY_BYTES_MAX, DiskState, Doubt, ENTRY_BYTES, Entry, Envelope, HEADER_BYTES,
     HeaderBytes, LIST_LIMIT_MAX, MAGIC, Request, Told, VERSION, VERSION_LEAST, WireError,
     decode_entries, encode_entries,
 };
@@ -211,7 +211,7 @@ fn keep_a_corpus() {
         keep("any_header", &format!("request-{name}"), &header);
     }
     for (name, outcome, body_bytes) in messages::answers() {
-        let header = Answer { version: VERSION, outcome }.encode(body_bytes, 0);
+        let header = Answer { version: VERSION, doubt: Doubt::None, outcome }.encode(body_bytes, 0);
         keep("any_header", &format!("answer-{name}"), &header);
     }
     for (name, message) in messages::told() {

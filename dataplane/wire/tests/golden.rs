@@ -11,8 +11,8 @@ use std::path::PathBuf;
 
 use isotherm_seam::Key;
 use isotherm_wire::{
-    Answer, Ask, Class, DiskState, ENTRY_BYTES, Entry, Failure, HEADER_BYTES, MAGIC, Request, Told,
-    VERSION, VERSION_LEAST, decode_entries, encode_entries,
+    Answer, Ask, Class, DiskState, Doubt, ENTRY_BYTES, Entry, Failure, Given, HEADER_BYTES, MAGIC,
+    Request, Told, VERSION, VERSION_LEAST, decode_entries, encode_entries,
 };
 
 use messages::{KEY, answers, request, requests, told};
@@ -35,8 +35,12 @@ fn written() -> Vec<(String, Vec<u8>)> {
             lines.push((format!("request/{version}/{name}"), header.to_vec()));
         }
         for (name, outcome, body_bytes) in answers() {
-            let header = Answer { version, outcome }.encode(body_bytes, BODY_CRC);
+            let header = answer(version, outcome).encode(body_bytes, BODY_CRC);
             lines.push((format!("answer/{version}/{name}"), header.to_vec()));
+        }
+        for doubt in [Doubt::Unclean, Doubt::Harmed] {
+            let header = Answer::failed(version, Failure::NotFound).doubted(doubt).encode(0, 0);
+            lines.push((format!("answer/{version}/doubt-{doubt:?}"), header.to_vec()));
         }
     }
     for class in Class::ALL {
@@ -54,6 +58,10 @@ fn written() -> Vec<(String, Vec<u8>)> {
     lines.push(("body/entries".to_owned(), encode_entries(entries().into_iter())));
     lines.push(("body/disk-state".to_owned(), disk_state().encode()));
     lines
+}
+
+fn answer(version: u8, outcome: Result<Given, Failure>) -> Answer {
+    Answer { version, doubt: Doubt::None, outcome }
 }
 
 fn entries() -> [Entry; 2] {
@@ -129,7 +137,7 @@ fn every_kept_message_is_read_as_what_it_was() {
         for (name, outcome, body_bytes) in answers() {
             let read = Answer::decode(&header(format!("answer/{version}/{name}")));
             let (read, envelope) = read.expect(&name);
-            assert_eq!(read, Answer { version, outcome }, "{name}");
+            assert_eq!(read, answer(version, outcome), "{name}");
             assert_eq!((envelope.body_bytes, envelope.body_crc), (body_bytes, BODY_CRC));
         }
         for (name, message) in told() {
@@ -156,6 +164,7 @@ fn numbers_never_change() {
         ("list", 8),
         ("scrub", 9),
         ("status", 10),
+        ("vouch", 11),
     ];
     for (name, number) in numbers {
         assert_eq!(kind(name), number, "{name}");
@@ -164,6 +173,8 @@ fn numbers_never_change() {
         assert_eq!(kept[&format!("request/2/class-{class}")][63], number, "{class}");
     }
     assert_eq!(kept["answer/2/nothing"][5], 0x80);
+    assert_eq!(kept["answer/2/doubt-Unclean"][55], 1);
+    assert_eq!(kept["answer/2/doubt-Harmed"][55], 2);
     for (number, failure) in Failure::ALL {
         assert_eq!(kept[&format!("answer/2/failure-{number}")][5], 0x80 | number, "{failure}");
     }
@@ -195,9 +206,9 @@ fn the_version_before_is_understood_and_answered() {
         assert!(Request::decode(&messages::sealed(dirty)).is_err(), "{name}");
     }
     for (name, outcome, body_bytes) in answers() {
-        let header = Answer { version: 1, outcome }.encode(body_bytes, BODY_CRC);
+        let header = answer(1, outcome).encode(body_bytes, BODY_CRC);
         assert_eq!(header[4], 1, "{name}: an answer is of its request's version");
-        assert_eq!(Answer::decode(&header).expect(&name).0, Answer { version: 1, outcome });
+        assert_eq!(Answer::decode(&header).expect(&name).0, answer(1, outcome));
     }
 }
 

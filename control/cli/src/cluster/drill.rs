@@ -322,8 +322,8 @@ impl Drill {
             Harm::Flap(_) => {}
         }
         self.settle(client).await?;
-        let (report, _) = repair(client, false, false).await?;
-        self.ledger.borrow_mut().counts.repaired_cells += report.cells_mended;
+        let walk = repair(client, false, false).await?;
+        self.ledger.borrow_mut().counts.repaired_cells += walk.report.cells_mended;
         self.check(client, usize::MAX).await;
         Ok(())
     }

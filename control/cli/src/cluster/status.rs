@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use isotherm_client::ClientConfig;
 use isotherm_seam::Nanos;
+use isotherm_wire::Doubt;
 use serde_json::json;
 
 use super::link::Link;
@@ -30,7 +31,8 @@ impl StatusCommand {
         let states = Link::new(&folder, config)?.finish(move |client| async move {
             let mut states = Vec::new();
             for disk in disks {
-                states.push(client.disk_state(disk).await);
+                let state = client.disk_state(disk).await;
+                states.push(state.map(|state| (state, client.doubt_of(disk))));
             }
             states
         })?;
@@ -42,7 +44,7 @@ impl StatusCommand {
         if self.json {
             let disks: Vec<_> = rows
                 .map(|(disk, node, state)| match state {
-                    Ok(state) => json!({
+                    Ok((state, doubt)) => json!({
                         "disk": disk.no.0, "node": node, "name": disk.name, "state": "open",
                         "capacity_bytes": state.capacity_bytes,
                         "free_bytes": state.free_bytes,
@@ -50,6 +52,7 @@ impl StatusCommand {
                         "shards": state.shards,
                         "fenced": state.is_fenced,
                         "retired": state.is_retired,
+                        "doubt": doubt.word(),
                     }),
                     Err(why) => json!({
                         "disk": disk.no.0, "node": node, "name": disk.name,
@@ -83,15 +86,16 @@ impl StatusCommand {
             );
             for (disk, node, state) in rows {
                 match state {
-                    Ok(state) => println!(
+                    Ok((state, doubt)) => println!(
                         "{node:<8} {:<8} {:>10} {:>10} {:>9}  {}",
                         disk.name,
                         words::size(state.capacity_bytes),
                         words::size(state.free_bytes),
                         state.shards,
-                        match (state.is_fenced, state.is_retired) {
-                            (true, _) => "fenced: takes no writes after an error",
-                            (_, true) => "being retired",
+                        match (state.is_fenced, state.is_retired, doubt) {
+                            (true, ..) => "fenced: takes no writes after an error",
+                            (_, true, _) => "being retired",
+                            (.., Doubt::Harmed) => "open; may have lost deletes: `isotherm repair`",
                             _ => "open",
                         },
                     ),

@@ -9,7 +9,7 @@ use anyhow::{Context, anyhow};
 use isotherm_block::{OpenContext, Spec};
 use isotherm_host::{HostClock, OsEntropy, pin};
 use isotherm_node::{Node, NodeConfig, NodeReport};
-use isotherm_reactor::{Counters, Mailbox, Reactor, ReactorConfig, Sender};
+use isotherm_reactor::{Counters, Handle, Mailbox, Reactor, ReactorConfig, Sender};
 use isotherm_seam::{
     BlockSize, BufPool, CoreId, Leaf, Nanos, OpenOptions, Park, PoolClass, PoolLayout,
 };
@@ -58,6 +58,12 @@ pub(crate) struct Shared {
 const ORDERS: usize = 16;
 /// Tasks of a core: sessions, requests, and what the stores have.
 const TASKS: u32 = 16_384;
+/// A connection is made anew when it is so old, so that nobody goes on for ever with a certificate
+/// that has expired, or whose authority is not trusted any more.
+const CONNECTION_AGE_MAX: Nanos = Nanos::from_secs(3600);
+/// How often old connections are looked for; those that are busy more often, until they are not.
+const RENEW_EVERY: Nanos = Nanos::from_secs(60);
+const RENEW_BUSY_EVERY: Nanos = Nanos::from_secs(1);
 /// Buffers of the longest record that each disk brings, and of shorter ones.
 const LONG_PER_DISK: u32 = 20;
 const SHORT_PER_DISK: u32 = 24;
@@ -194,10 +200,19 @@ fn add_disk(
     Ok(())
 }
 
+/// Ends connections that are old and have nothing under way: their peers dial again.
+async fn renew(quic: Rc<Quic>, handle: Handle) {
+    loop {
+        let is_busy = quic.close_older_than(CONNECTION_AGE_MAX) > 0;
+        handle.sleep(if is_busy { RENEW_BUSY_EVERY } else { RENEW_EVERY }).await;
+    }
+}
+
 impl Prepared {
     fn run(mut self, number: u16, mut orders: Mailbox<Order>) {
         let (node, quic) = (self.node.clone(), Rc::clone(&self.quic));
         let handle = self.reactor.handle().clone();
+        handle.spawn("renew", renew(Rc::clone(&self.quic), handle.clone()));
         self.reactor.run(async move {
             while let Some(order) = orders.recv().await {
                 match order {

@@ -1,5 +1,7 @@
 //! Client and nodes together, in virtual time: objects survive what their codec promises.
 
+mod died;
+mod doubt;
 mod rig;
 
 use bytes::Bytes;
@@ -78,6 +80,7 @@ fn objects_of_every_size_come_back_whole_and_in_ranges() {
     }
     let counters = rig.client.counters();
     assert_eq!((counters.read_degraded, counters.cells_bad, counters.hedged), (0, 0, 0));
+    assert_eq!(counters.asked_twice, 0, "nobody is in doubt");
 }
 
 #[test]

@@ -1,5 +1,8 @@
 //! A cluster in one thread and in virtual time: a core for each node and one for the client.
 
+#[path = "mortal.rs"]
+mod mortal;
+
 use std::cell::RefCell;
 use std::future::Future;
 use std::net::SocketAddr;
@@ -17,6 +20,8 @@ use isotherm_sim::{
 };
 use isotherm_store::{FormatOptions, Options, Reserve, World, format};
 use isotherm_transport::LocalHub;
+
+use mortal::{Life, MortalNetwork};
 
 type Core = Reactor<SimPark, SimClock>;
 
@@ -38,6 +43,10 @@ pub(crate) struct Rig {
     pub(crate) machines: Vec<Machine>,
     pub(crate) client: Client,
     core: Core,
+    /// Of a client that dies.
+    mortal: Option<Core>,
+    mortals: u16,
+    client_config: ClientConfig,
     hub: LocalHub,
 }
 
@@ -137,7 +146,16 @@ impl Rig {
         let network = hub.host(core.handle(), "10.1.0.1:1".parse().unwrap(), "client");
         let entropy = Rc::new(SimEntropy::new(seed));
         let client = Client::new(core.handle(), network, map, entropy, config);
-        let mut rig = Rig { clock, machines: made, client, core, hub };
+        let mut rig = Rig {
+            clock,
+            machines: made,
+            client,
+            core,
+            mortal: None,
+            mortals: 0,
+            client_config: config,
+            hub,
+        };
         for m in 0..machines {
             rig.start(m, true);
         }
@@ -223,6 +241,7 @@ impl Rig {
     fn step(&mut self) -> bool {
         loop {
             let mut worked = self.core.turn();
+            worked |= self.mortal.as_mut().is_some_and(Core::turn);
             for machine in &mut self.machines {
                 worked |= machine.core.as_mut().is_some_and(Core::turn);
             }
@@ -231,7 +250,8 @@ impl Rig {
             }
         }
         let cores = self.machines.iter().filter_map(|machine| machine.core.as_ref());
-        match cores.map(Core::due).chain([self.core.due()]).min() {
+        let clients = [&self.core].into_iter().chain(&self.mortal).map(Core::due);
+        match cores.map(Core::due).chain(clients).min() {
             Some(Due::Now) => true,
             Some(Due::At(at)) => {
                 self.clock.advance_to(at.max(self.clock.mono() + Nanos(1)));
@@ -239,6 +259,20 @@ impl Rig {
             }
             _ => false,
         }
+    }
+
+    /// Nothing is under way on any machine, and each has this many buffers free.
+    pub(crate) fn idle_buffers(&mut self) -> Vec<usize> {
+        // What goes on in the background ends.
+        let handle = self.handle();
+        self.run(async move { handle.sleep(Nanos::from_secs(3)).await });
+        let machines = self.machines.iter().filter_map(|machine| {
+            let report = machine.node.as_ref()?.report();
+            assert_eq!(report.requests, 0, "{}: {report:?}", machine.name);
+            assert!(report.disks.iter().all(|disk| disk.requests == 0), "{report:?}");
+            Some(machine.pool.free_count())
+        });
+        machines.collect()
     }
 
     /// Runs something on the client's core.
@@ -250,6 +284,40 @@ impl Rig {
             value.is_some()
         });
         value.unwrap()
+    }
+
+    /// Runs something with a client that dies after so many messages. `None` if it died before it
+    /// was done.
+    pub(crate) fn run_mortal<T: 'static, F: Future<Output = T> + 'static>(
+        &mut self,
+        messages: u64,
+        job: impl FnOnce(Client) -> F,
+    ) -> Option<T> {
+        let clock = self.clock.clone();
+        let core = Reactor::new(SimPark::new(clock.clone()), clock, ReactorConfig::default());
+        self.mortals += 1;
+        let [high, low] = self.mortals.to_be_bytes();
+        let addr = SocketAddr::from(([10, 2, high, low], 1));
+        let life = Life::new(messages);
+        let network = self.hub.host(core.handle(), addr, "client");
+        let network = Rc::new(MortalNetwork { network, life: life.clone() });
+        let map = (*self.client.map()).clone();
+        let entropy = Rc::new(SimEntropy::new(u64::from(self.mortals) << 32));
+        let client = Client::new(core.handle(), network, map, entropy, self.client_config);
+        let mut task = core.spawn("mortal", job(client));
+        self.mortal = Some(core);
+        let mut value = None;
+        self.turn_until(|_| {
+            value = value.take().or_else(|| task.try_take());
+            value.is_some() || life.is_over()
+        });
+        if value.is_none() {
+            // What is on its way arrives and is done, and nobody hears of it.
+            let handle = self.handle();
+            self.run(async move { handle.sleep(Nanos::from_secs(3)).await });
+        }
+        self.mortal = None;
+        value
     }
 
     pub(crate) fn handle(&self) -> Handle {

@@ -4,7 +4,7 @@
 
 use isotherm_seam::{Domain, Draws, Key, Nanos};
 use isotherm_wire::{
-    Answer, Ask, BODY_BYTES_MAX, Class, DiskState, Entry, Failure, Given, HEADER_BYTES,
+    Answer, Ask, BODY_BYTES_MAX, Class, DiskState, Doubt, Entry, Failure, Given, HEADER_BYTES,
     HeaderBytes, LIST_LIMIT_MAX, Request, ShardInfo, Told, crc32c,
 };
 
@@ -50,6 +50,7 @@ pub fn requests() -> Vec<(&'static str, Ask, u32)> {
         ("list", Ask::List { from: KEY, to, limit: 1000 }, 0),
         ("scrub", Ask::Scrub, 0),
         ("status", Ask::Status, 0),
+        ("vouch", Ask::Vouch { number: epoch }, 0),
     ]
 }
 
@@ -124,7 +125,7 @@ pub fn random_request(draws: &mut Draws) -> (Request, u32) {
     let key = random_key(draws);
     let epoch = random_number(draws);
     let mut body_bytes = 0;
-    let ask = match draws.below(10) {
+    let ask = match draws.below(11) {
         0 => Ask::Ping,
         1 => {
             let cells = draws.below(257) as u32;
@@ -146,6 +147,7 @@ pub fn random_request(draws: &mut Draws) -> (Request, u32) {
             Ask::List { from: key, to: random_key(draws), limit }
         }
         8 => Ask::Scrub,
+        9 => Ask::Vouch { number: random_number(draws) },
         _ => Ask::Status,
     };
     let version = 1 + draws.below(2) as u8;
@@ -172,7 +174,8 @@ pub fn random_answer(draws: &mut Draws) -> (Answer, u32) {
             }
             failure => failure,
         };
-        return (Answer::failed(version, failure), 0);
+        let doubt = Doubt::from_number(draws.below(3) as u8);
+        return (Answer::failed(version, failure).doubted(doubt), 0);
     }
     let shard = ShardInfo {
         key: random_key(draws),
@@ -184,7 +187,8 @@ pub fn random_answer(draws: &mut Draws) -> (Answer, u32) {
     };
     let next = draws.happens(0.5).then(|| random_key(draws));
     let given = Given { shard, from: random_number(draws) as u32, next };
-    (Answer::ok(version, given), draws.below(BODY_BYTES_MAX as u64 + 1) as u32)
+    let doubt = Doubt::from_number(draws.below(3) as u8);
+    (Answer::ok(version, given).doubted(doubt), draws.below(BODY_BYTES_MAX as u64 + 1) as u32)
 }
 
 /// Any message that can be told by this build.

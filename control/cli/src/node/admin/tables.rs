@@ -124,6 +124,7 @@ fn row(core: u16, disk: &ShelfReport) -> Value {
             told.insert("space".into(), space_row(status));
             told.insert("fenced".into(), json!(status.fenced));
             told.insert("retired".into(), json!(status.retired));
+            told.insert("doubt".into(), json!(disk.doubt.word()));
             told.insert("recovery".into(), recovery_row(recovery));
         }
         ShelfState::Opening | ShelfState::Closed => {}

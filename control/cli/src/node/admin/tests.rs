@@ -10,6 +10,7 @@ use isotherm_reactor::{Counters, Reactor, ReactorConfig};
 use isotherm_seam::Nanos;
 use isotherm_store::{ExtentCounts, ExtentId, Hole, RecoveryReport, Status};
 use isotherm_transport::quic::QuicCounters;
+use isotherm_wire::Doubt;
 use serde_json::Value;
 
 use super::*;
@@ -97,7 +98,17 @@ fn disk(number: u8, state: ShelfState) -> ShelfReport {
     tally.failed[0] = 4;
     let (expected_wait, disk_time) = (Nanos::from_millis(12), Nanos::from_secs(5));
     let name = format!("slot \"{number}\"");
-    ShelfReport { uuid: [number; 16], name, state, tally, requests: 9, expected_wait, disk_time }
+    ShelfReport {
+        uuid: [number; 16],
+        name,
+        state,
+        doubt: Doubt::None,
+        releases: 0,
+        tally,
+        requests: 9,
+        expected_wait,
+        disk_time,
+    }
 }
 
 fn open() -> ShelfState {
