@@ -14,6 +14,7 @@ use isotherm_wire::{Answer, Ask, Class, Failure, Given, Request, crc32c_combine}
 
 use crate::client::Inner;
 use crate::layout::StripeRef;
+use crate::links::Link;
 
 /// Between two questions to a disk that does not answer, and how long each waits.
 const PROBE_EVERY: Nanos = Nanos::from_millis(500);
@@ -73,6 +74,8 @@ impl Inner {
             return Err(Fault::Silent);
         }
         let is_write = matches!(ask, Ask::Put { .. });
+        // Of a reservation that is not claimed nothing is to be heard.
+        let is_reserved = matches!(ask, Ask::Reserve { .. });
         let link = self.links.to(peer);
         let request = Request {
             version: link.version(),
@@ -86,7 +89,7 @@ impl Inner {
             Ok(Ok(frame)) => frame,
             Ok(Err(CallError::Refused)) => return Err(Fault::Failed(Failure::NoBuffer)),
             Ok(Err(CallError::Closed(_) | CallError::Garbled(_))) | Err(_) => {
-                if self.links.silent(disk) {
+                if !is_reserved && self.links.silent(disk) {
                     self.probe(disk);
                 }
                 return Err(Fault::Silent);
@@ -150,17 +153,48 @@ impl Inner {
         columns: Range<u64>,
         terms: Terms,
     ) -> Result<Body, Fault> {
+        let ask = Ask::Get { key: stripe.key(cell), range: stripe.range(&columns) };
+        self.fetch_by(ask, stripe, cell, columns, terms).await
+    }
+
+    /// The same in the words of this request.
+    pub(crate) async fn fetch_by(
+        &self,
+        ask: Ask,
+        stripe: &StripeRef,
+        cell: usize,
+        columns: Range<u64>,
+        terms: Terms,
+    ) -> Result<Body, Fault> {
         let key = stripe.key(cell);
         let disk = self.member(stripe.group, key.position).ok_or(Fault::Silent)?;
-        let is_whole = columns == (0..stripe.cell_bytes);
-        let range = (!is_whole).then_some(columns.start as u32..columns.end as u32);
-        let (given, body) = self.ask(disk, Ask::Get { key, range }, Body::Empty, 0, terms).await?;
+        let (given, body) = self.ask(disk, ask, Body::Empty, 0, terms).await?;
         let is_it = given.shard.key == key
             && given.shard.codec == stripe.codec_id()
             && u64::from(given.shard.len_bytes) == stripe.cell_bytes
             && u64::from(given.from) == columns.start
             && body.len() as u64 == columns.end - columns.start;
         if is_it { Ok(body) } else { Err(Fault::Foreign) }
+    }
+
+    /// How long a read of a disk would wait, as it says itself; for ever if it does not.
+    pub(crate) async fn expected_wait(&self, disk: DiskNo, patience: Nanos, terms: Terms) -> Nanos {
+        let asked = self.ask(disk, Ask::Status, Body::Empty, 0, terms);
+        match self.handle.timeout(patience, asked).await {
+            Ok(Ok((given, _))) => given.expected,
+            _ => Nanos(u64::MAX),
+        }
+    }
+
+    /// The connection to a disk.
+    pub(crate) fn link_of(&self, disk: DiskNo) -> Option<Link> {
+        let (_, peer) = self.peer_of(disk)?;
+        Some(self.links.to(peer))
+    }
+
+    /// A read that takes longer is slow.
+    pub(crate) fn hedge_after(&self) -> Nanos {
+        self.patience.borrow().slow_after().min(self.config.hedge_after)
     }
 
     /// Puts a cell. `crcs` are those of all cells of the stripe, empty for copies.

@@ -14,6 +14,8 @@ use isotherm_wire::Class;
 use crate::ask::Terms;
 use crate::delete::Releases;
 use crate::links::Links;
+use crate::loads::{Loads, Patience};
+use crate::policy::{Act, ReadPolicy};
 
 const IDS: Domain = Domain::new("client.ids");
 const CHOICES: Domain = Domain::new("client.choices");
@@ -28,6 +30,8 @@ pub struct ClientConfig {
     pub cell_patience: Nanos,
     /// After so long a read asks other disks as well.
     pub hedge_after: Nanos,
+    /// Which disks serve a read that several could serve.
+    pub read_policy: ReadPolicy,
     /// Groups that a stripe is tried on before a put fails.
     pub groups_tried: u32,
     /// Stripes of one put that are under way at once.
@@ -42,6 +46,7 @@ impl Default for ClientConfig {
             deadline: Nanos::from_secs(10),
             cell_patience: Nanos::from_secs(2),
             hedge_after: Nanos::from_millis(300),
+            read_policy: ReadPolicy::default(),
             groups_tried: 4,
             stripes_at_once: 3,
             repairs_on_read: true,
@@ -65,6 +70,10 @@ pub(crate) struct Inner {
     /// Stripes that are being repaired because a read found something wrong.
     pub(crate) mending: RefCell<BTreeSet<(u32, u128, u32)>>,
     pub(crate) releases: RefCell<Releases>,
+    pub(crate) loads: RefCell<Loads>,
+    pub(crate) patience: RefCell<Patience>,
+    /// Of the read that is being decided; kept, so that a decision allocates nothing.
+    pub(crate) acts: Cell<Vec<Act>>,
     pub(crate) counters: Cell<Counters>,
     /// For what goes on after the operation that began it.
     pub(crate) myself: Weak<Inner>,
@@ -113,6 +122,9 @@ impl Client {
                 draws: RefCell::new(Draws::new(seed, CHOICES, 0)),
                 mending: RefCell::default(),
                 releases: RefCell::default(),
+                loads: RefCell::default(),
+                patience: RefCell::new(Patience::new(config.hedge_after)),
+                acts: Cell::default(),
                 counters: Cell::default(),
                 myself: myself.clone(),
             }),

@@ -10,6 +10,7 @@ use crate::error::ClientError;
 use crate::layout::{MANIFEST_STRIPE, StripeRef};
 use crate::locator::{Class, Locator};
 use crate::manifest::Manifest;
+use crate::policy::ReadPolicy;
 
 impl Client {
     /// The bytes of an object, or of a range of it. For objects that memory should not hold,
@@ -19,7 +20,17 @@ impl Client {
         locator: &Locator,
         range: Option<Range<u64>>,
     ) -> Result<Vec<u8>, ClientError> {
-        let mut download = self.download(locator, range).await?;
+        self.get_by(self.inner.config.read_policy, locator, range).await
+    }
+
+    /// The same by a policy of its own.
+    pub async fn get_by(
+        &self,
+        policy: ReadPolicy,
+        locator: &Locator,
+        range: Option<Range<u64>>,
+    ) -> Result<Vec<u8>, ClientError> {
+        let mut download = self.download_by(policy, locator, range).await?;
         let mut out = Vec::new();
         while let Some(bytes) = download.next().await? {
             out = match out.is_empty() {
@@ -36,6 +47,16 @@ impl Client {
         locator: &Locator,
         range: Option<Range<u64>>,
     ) -> Result<Download, ClientError> {
+        self.download_by(self.inner.config.read_policy, locator, range).await
+    }
+
+    /// The same by a policy of its own.
+    pub async fn download_by(
+        &self,
+        policy: ReadPolicy,
+        locator: &Locator,
+        range: Option<Range<u64>>,
+    ) -> Result<Download, ClientError> {
         let len_bytes = locator.len_bytes;
         let range = range.unwrap_or(0..len_bytes);
         if range.start > range.end || range.end > len_bytes {
@@ -49,6 +70,7 @@ impl Client {
         Ok(Download {
             inner,
             locator: *locator,
+            policy,
             manifest,
             at: range.start,
             end: range.end,
@@ -61,6 +83,7 @@ impl Client {
 pub struct Download {
     inner: Rc<Inner>,
     locator: Locator,
+    policy: ReadPolicy,
     manifest: Option<Manifest>,
     at: u64,
     end: u64,
@@ -79,7 +102,8 @@ impl Download {
             stripe_at(&self.inner, &self.locator, self.manifest.as_ref(), self.at)?;
         let until = self.end.min(base + stripe.len_bytes);
         let terms = self.inner.terms(Work::Foreground);
-        let bytes = self.inner.read_stripe(&stripe, self.at - base..until - base, terms).await?;
+        let range = self.at - base..until - base;
+        let bytes = self.inner.read_stripe(&stripe, range, self.policy, terms).await?;
         self.at = until;
         Ok((!bytes.is_empty()).then_some(bytes))
     }
@@ -135,8 +159,8 @@ impl Inner {
     /// The manifest of a long object.
     pub(crate) async fn read_manifest(&self, locator: &Locator) -> Result<Manifest, ClientError> {
         let stripe = self.only_stripe(locator)?;
-        let bytes =
-            self.read_stripe(&stripe, 0..stripe.len_bytes, self.terms(Work::Foreground)).await?;
+        let (policy, terms) = (self.config.read_policy, self.terms(Work::Foreground));
+        let bytes = self.read_stripe(&stripe, 0..stripe.len_bytes, policy, terms).await?;
         Manifest::decode(&bytes, locator.len_bytes)
             .ok_or(ClientError::Corrupt { stripe: MANIFEST_STRIPE })
     }

@@ -164,6 +164,12 @@ impl StripeRef {
         }
     }
 
+    /// Columns of a cell as a request names them: `None` for all.
+    pub(crate) fn range(&self, columns: &Range<u64>) -> Option<Range<u32>> {
+        let is_whole = *columns == (0..self.cell_bytes);
+        (!is_whole).then_some(columns.start as u32..columns.end as u32)
+    }
+
     /// The number of its codec, as it stands in its records.
     pub(crate) fn codec_id(&self) -> u8 {
         self.scheme.codec_id() as u8

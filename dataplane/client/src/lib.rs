@@ -14,6 +14,9 @@
 //! | `put.rs`      | an object in                                                        |
 //! | `get.rs`      | an object out                                                       |
 //! | `read.rs`     | a stripe out: from its data cells, or from others                   |
+//! | `steer.rs`    | the same by a policy                                                |
+//! | `policy/`     | [`ReadPolicy`]: which disks serve a read, and when that is decided  |
+//! | `loads.rs`    | what was seen of disks                                              |
 //! | `delete.rs`   | tombstones                                                          |
 //! | `doubt.rs`    | what disks give that may have lost a tombstone                      |
 //! | `disks.rs`    | disks asked one by one                                              |
@@ -40,13 +43,16 @@ mod get;
 mod layout;
 mod links;
 mod list;
+mod loads;
 mod locator;
 mod manifest;
 mod note;
+mod policy;
 mod put;
 mod read;
 mod repair;
 mod stat;
+mod steer;
 
 pub use client::{Client, ClientConfig, Counters};
 pub use doubt::DoubtedDisk;
@@ -58,6 +64,7 @@ pub use layout::{CELL_BYTES_MAX, STRIPED_FROM_BYTES, cell_range, class_of, strip
 pub use list::{ListFrom, ListedObject, ObjectPage};
 pub use locator::{Class, Locator, LocatorError};
 pub use manifest::STRIPES_MAX;
+pub use policy::{ReadPolicy, UnknownPolicy};
 pub use put::Upload;
 pub use repair::{Healed, RepairReport};
 pub use stat::ObjectStat;

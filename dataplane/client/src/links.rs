@@ -15,6 +15,8 @@ use isotherm_seam::{Mono, Nanos};
 use isotherm_transport::{Connection, Network, PeerAddr};
 use isotherm_wire::{Doubt, Told, VERSION_LEAST};
 
+use crate::steer::Inbox;
+
 /// How long a disk that takes no writes is not asked to.
 const REFUSES_FOR: Nanos = Nanos::from_secs(8);
 
@@ -25,11 +27,17 @@ pub(crate) struct Links {
     disks: RefCell<BTreeMap<DiskNo, Health>>,
 }
 
+/// Who waits for the claim of which reservation, and of which cell it is.
+type Claims = BTreeMap<u64, (Rc<Inbox>, usize)>;
+
 /// A connection, and the version that both ends speak: the least until the peer has greeted.
 #[derive(Clone)]
 pub(crate) struct Link {
     pub(crate) connection: Connection,
     version: Rc<Cell<u8>>,
+    /// Of the next reservation.
+    number: Rc<Cell<u64>>,
+    pub(crate) claims: Rc<RefCell<Claims>>,
 }
 
 impl Link {
@@ -38,15 +46,38 @@ impl Link {
         self.version.get()
     }
 
-    /// Hears the peer's greeting. One that speaks no version of ours is left.
+    /// Whether the peer is known to understand them.
+    pub(crate) fn takes_reservations(&self) -> bool {
+        self.version() >= 2
+    }
+
+    /// A number for a reservation, whose claims go there.
+    pub(crate) fn reserve(&self, inbox: &Rc<Inbox>, cell: usize) -> u64 {
+        let number = self.number.get();
+        self.number.set(number + 1);
+        self.claims.borrow_mut().insert(number, (Rc::clone(inbox), cell));
+        number
+    }
+
+    fn claimed(&self, number: u64) {
+        match self.claims.borrow().get(&number) {
+            Some((inbox, cell)) => inbox.claim(*cell),
+            // The read is over; that it is dropped is on its way, or was lost for want of room.
+            None => drop(self.connection.tell(&Told::Drop { number }.encode())),
+        }
+    }
+
+    /// Hears the peer's greeting and its claims. One that speaks no version of ours is left.
     async fn hear(self) {
         let mut told = Vec::new();
         while self.connection.told(&mut told).await.is_ok() {
-            if let Ok(Told::Hello { least, newest, .. }) = Told::decode(&told) {
-                match Told::agreed(least, newest) {
+            match Told::decode(&told) {
+                Ok(Told::Hello { least, newest, .. }) => match Told::agreed(least, newest) {
                     Some(version) => self.version.set(version),
                     None => self.connection.close(),
-                }
+                },
+                Ok(Told::Claim { number }) => self.claimed(number),
+                Ok(_) | Err(_) => {}
             }
             told.clear();
         }
@@ -80,7 +111,12 @@ impl Links {
         }
         let connection = self.network.dial(&peer);
         connection.tell(&Told::hello(0).encode());
-        let link = Link { connection, version: Rc::new(Cell::new(VERSION_LEAST)) };
+        let link = Link {
+            connection,
+            version: Rc::new(Cell::new(VERSION_LEAST)),
+            number: Rc::default(),
+            claims: Rc::default(),
+        };
         // Without room for a task the least version goes on being spoken.
         let _ = self.handle.try_spawn("hear", link.clone().hear());
         links.insert(peer.addr, link.clone());

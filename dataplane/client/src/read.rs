@@ -21,18 +21,19 @@ use crate::client::Inner;
 use crate::error::ClientError;
 use crate::gather::Gather;
 use crate::layout::StripeRef;
+use crate::policy::ReadPolicy;
 
 /// Columns of one cell that were read.
-struct Piece {
-    columns: Range<u64>,
-    bytes: Body,
+pub(crate) struct Piece {
+    pub(crate) columns: Range<u64>,
+    pub(crate) bytes: Body,
 }
 
 /// What is known of a stripe while it is read.
-struct Reading<'a> {
-    stripe: &'a StripeRef,
-    have: BTreeMap<usize, Piece>,
-    faults: BTreeMap<usize, Fault>,
+pub(crate) struct Reading<'a> {
+    pub(crate) stripe: &'a StripeRef,
+    pub(crate) have: BTreeMap<usize, Piece>,
+    pub(crate) faults: BTreeMap<usize, Fault>,
 }
 
 /// What one event of a read is.
@@ -50,6 +51,7 @@ impl Inner {
         &self,
         stripe: &StripeRef,
         range: Range<u64>,
+        policy: ReadPolicy,
         terms: Terms,
     ) -> Result<Vec<u8>, ClientError> {
         debug_assert!(range.start <= range.end && range.end <= stripe.len_bytes);
@@ -60,8 +62,22 @@ impl Inner {
             return Ok(Vec::new());
         }
         self.count(|counters| counters.stripes_read += 1);
-        let wanted = self.wanted(stripe, &range);
-        let reading = self.gather_cells(stripe, &wanted, &BTreeSet::new(), terms).await?;
+        let mut wanted = self.wanted(stripe, &range);
+        // Of a few cells there is no choice but by decoding them from others.
+        let has_choice = stripe.is_copies() || wanted.len() >= stripe.needed();
+        let without = BTreeSet::new();
+        let reading = match policy.steers().filter(|_| has_choice) {
+            Some(policy) => {
+                let columns = union(wanted.values());
+                let reading = self.steer(policy, stripe, columns, &without, terms).await?;
+                if stripe.is_copies() {
+                    wanted =
+                        reading.have.keys().map(|&copy| (copy, range.clone())).take(1).collect();
+                }
+                reading
+            }
+            None => self.gather_cells(stripe, &wanted, &without, terms).await?,
+        };
         let bytes = reading.assemble(&wanted)?;
         let is_whole = range == (0..stripe.len_bytes);
         self.note_faults(&reading);
@@ -294,10 +310,7 @@ impl Reading<'_> {
         let missing = wanted.iter().filter(|(cell, columns)| {
             !self.have.get(cell).is_some_and(|piece| covers(&piece.columns, columns))
         });
-        missing
-            .map(|(_, columns)| columns.clone())
-            .reduce(|a, b| a.start.min(b.start)..a.end.max(b.end))
-            .unwrap_or(0..0)
+        union(missing.map(|(_, columns)| columns))
     }
 
     /// What is wanted, in order, without the padding.
@@ -383,7 +396,7 @@ impl Reading<'_> {
     }
 
     /// Why it can't be read.
-    fn why(&self) -> ClientError {
+    pub(crate) fn why(&self) -> ClientError {
         let (cells, needed) = (self.stripe.cells(), self.stripe.needed());
         let count = |is: fn(&Fault) -> bool| self.faults.values().filter(|f| is(f)).count();
         let absent = count(|fault| *fault == Fault::Failed(Failure::NotFound));
@@ -403,6 +416,12 @@ impl Reading<'_> {
             None => ClientError::Unavailable { reached: self.have.len(), needed },
         }
     }
+}
+
+/// The least range that covers all of them.
+fn union<'a>(ranges: impl IntoIterator<Item = &'a Range<u64>>) -> Range<u64> {
+    let ranges = ranges.into_iter().cloned();
+    ranges.reduce(|a, b| a.start.min(b.start)..a.end.max(b.end)).unwrap_or(0..0)
 }
 
 fn covers(have: &Range<u64>, want: &Range<u64>) -> bool {

@@ -25,6 +25,7 @@ use crate::gather::Gather;
 use crate::layout::{NOTE, StripeRef};
 use crate::list::ListedObject;
 use crate::note;
+use crate::policy::ReadPolicy;
 use crate::put::code;
 
 /// What became of a stripe.
@@ -251,7 +252,8 @@ impl Inner {
         terms: Terms,
     ) -> Healed {
         let range = 0..stripe.len_bytes;
-        let Ok(bytes) = Box::pin(self.read_stripe(stripe, range, terms)).await else {
+        let Ok(bytes) = Box::pin(self.read_stripe(stripe, range, ReadPolicy::Direct, terms)).await
+        else {
             return Healed::Later;
         };
         let coded = code(stripe, Bytes::from(bytes));

@@ -98,6 +98,7 @@ pub(crate) fn names_own(ask: &Ask) -> bool {
     match ask {
         Ask::Put { key, .. }
         | Ask::Get { key, .. }
+        | Ask::Reserve { key, .. }
         | Ask::Delete { key, .. }
         | Ask::Release { key }
         | Ask::Stat { key }

@@ -10,12 +10,14 @@
 //! | `shelf.rs`   | one disk: being opened, open, or why not; what it may hold at once  |
 //! | `serve.rs`   | one request: from the wire to the store and back                    |
 //! | `doubt.rs`   | whether a disk may have lost what it had acknowledged              |
+//! | `reserve.rs` | reads that are reserved at several disks                           |
 //! | `convert.rs` | the store's words in the wire's                                     |
 //! | `tally.rs`   | [`Tally`]: what was asked and how long it took                      |
 
 mod convert;
 mod doubt;
 mod node;
+mod reserve;
 mod serve;
 mod shelf;
 mod tally;

@@ -21,6 +21,7 @@ use isotherm_transport::{Connection, Frame, Network, Ticket};
 use isotherm_wire::{Answer, DiskUuid, Doubt, Failure, Request, Told, VERSION};
 
 use crate::doubt;
+use crate::reserve::{self, Reservations};
 use crate::serve::{Arrived, frame, serve};
 use crate::shelf::{Limits, Shelf, ShelfReport, State};
 use crate::tally::verb_of;
@@ -69,12 +70,19 @@ struct Inner {
     config: NodeConfig,
     shelves: RefCell<BTreeMap<DiskUuid, Rc<Shelf>>>,
     /// Sessions that are open, by number.
-    sessions: RefCell<BTreeMap<u64, Connection>>,
+    sessions: RefCell<BTreeMap<u64, Session>>,
     next_session: Cell<u64>,
     /// Requests under way, over all disks.
     requests: Cell<u32>,
     stopping: Cell<bool>,
     refused: Cell<u64>,
+}
+
+/// Who asks, and what it has reserved. Clones are handles to the same one.
+#[derive(Clone)]
+struct Session {
+    connection: Connection,
+    reservations: Rc<Reservations>,
 }
 
 /// One core of a node as a report has it.
@@ -177,7 +185,8 @@ impl Node {
             return;
         }
         for session in inner.sessions.borrow().values() {
-            session.tell(&Told::GoAway.encode());
+            session.connection.tell(&Told::GoAway.encode());
+            session.reservations.end();
         }
         let handle = self.handle();
         let until = handle.now() + inner.config.stop_patience;
@@ -202,7 +211,7 @@ impl Node {
         }
         let sessions = std::mem::take(&mut *inner.sessions.borrow_mut());
         for session in sessions.values() {
-            session.close();
+            session.connection.close();
         }
     }
 }
@@ -214,12 +223,14 @@ impl Inner {
             let number = self.next_session.get();
             self.next_session.set(number + 1);
             let inner = Rc::clone(&self);
-            let session = connection.clone();
+            let session = Session { connection, reservations: Rc::default() };
+            let connection = session.connection.clone();
+            let kept = session.clone();
             let serve = async move { inner.session(number, session).await };
             let has_room =
                 !self.stopping.get() && self.world.handle.try_spawn("session", serve).is_ok();
             if has_room {
-                self.sessions.borrow_mut().insert(number, connection);
+                self.sessions.borrow_mut().insert(number, kept);
             } else {
                 self.refused.set(self.refused.get() + 1);
                 connection.close();
@@ -227,7 +238,8 @@ impl Inner {
         }
     }
 
-    async fn session(self: &Rc<Inner>, number: u64, connection: Connection) {
+    async fn session(self: &Rc<Inner>, number: u64, session: Session) {
+        let Session { connection, reservations } = &session;
         connection.tell(&Told::hello(self.config.map_version).encode());
         let mut told = Vec::new();
         loop {
@@ -240,9 +252,9 @@ impl Inner {
                 request.map(|request| request.map(Some))
             });
             match event.await {
-                Ok(Some((ticket, frame))) => self.begin(&connection, ticket, frame),
+                Ok(Some((ticket, frame))) => self.begin(&session, ticket, frame),
                 Ok(None) => {
-                    if !self.hear(&told) {
+                    if !self.hear(reservations, &told) {
                         connection.close();
                     }
                     told.clear();
@@ -250,21 +262,34 @@ impl Inner {
                 Err(_) => break,
             }
         }
+        reservations.end();
         self.sessions.borrow_mut().remove(&number);
     }
 
     /// Takes a told message; false if there is nothing to say to such a peer.
-    fn hear(&self, told: &[u8]) -> bool {
+    fn hear(&self, reservations: &Reservations, told: &[u8]) -> bool {
         match Told::decode(told) {
+            Ok(
+                told @ (Told::Grant { .. }
+                | Told::Park { .. }
+                | Told::Wake { .. }
+                | Told::Drop { .. }),
+            ) => {
+                reservations.hear(&told);
+                true
+            }
             Ok(Told::Hello { least, newest, .. }) => Told::agreed(least, newest).is_some(),
-            Ok(Told::GoAway | Told::MapNews { .. } | Told::Unknown { .. }) => true,
+            Ok(Told::GoAway | Told::MapNews { .. } | Told::Claim { .. } | Told::Unknown { .. }) => {
+                true
+            }
             Err(_) => false,
         }
     }
 
     /// Starts on a request, or refuses it at once.
-    fn begin(self: &Rc<Inner>, connection: &Connection, ticket: Ticket, frame: Frame) {
-        let (inner, session) = (Rc::clone(self), connection.clone());
+    fn begin(self: &Rc<Inner>, session: &Session, ticket: Ticket, frame: Frame) {
+        let connection = &session.connection;
+        let (inner, session) = (Rc::clone(self), session.clone());
         let request = async move { inner.request(session, ticket, frame).await };
         if self.world.handle.try_spawn("request", request).is_err() {
             self.refused.set(self.refused.get() + 1);
@@ -272,7 +297,8 @@ impl Inner {
         }
     }
 
-    async fn request(self: Rc<Inner>, connection: Connection, ticket: Ticket, asked: Frame) {
+    async fn request(self: Rc<Inner>, session: Session, ticket: Ticket, asked: Frame) {
+        let Session { connection, reservations } = session;
         let now = self.world.handle.now();
         let (request, envelope) = match Request::decode(&asked.header) {
             Ok(request) => request,
@@ -302,8 +328,18 @@ impl Inner {
         shelf.release_due(&store, now);
         let release_at = now + self.config.release_after;
         let arrived = Arrived { now, release_at };
-        let outcome = serve(&shelf, &store, &request, &envelope, asked.body, arrived).await;
+        let outcome = match reserve::asked(&request, now) {
+            Some(_) if doubt::names_own(&request.ask) => Some(Err(Failure::BadRequest)),
+            Some(asked) => {
+                reserve::serve(&shelf, &store, &reservations, &connection, ticket, asked).await
+            }
+            None => Some(serve(&shelf, &store, &request, &envelope, asked.body, arrived).await),
+        };
         self.requests.set(self.requests.get() - 1);
+        let Some(outcome) = outcome else {
+            shelf.tally.borrow_mut().dropped += 1;
+            return connection.refuse(ticket);
+        };
         let mut tally = shelf.tally.borrow_mut();
         if !connection.is_wanted(ticket) {
             tally.unwanted += 1;

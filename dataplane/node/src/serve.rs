@@ -12,6 +12,7 @@
 use std::cell::Cell;
 
 use isotherm_seam::{Mono, Nanos};
+use isotherm_store::sched::Class as DiskClass;
 use isotherm_store::{Delete, Get, PAYLOAD_MAX, Put, PutBuf, Shard, Store};
 use isotherm_transport::{Body, Frame, SPANS_MAX};
 use isotherm_wire::{
@@ -24,7 +25,7 @@ use crate::doubt::{self, Doubted};
 use crate::shelf::Shelf;
 
 /// What a request was answered, and the payload with it.
-type Outcome = Result<(Given, Body), Failure>;
+pub(crate) type Outcome = Result<(Given, Body), Failure>;
 
 /// When a request came.
 #[derive(Clone, Copy, Debug)]
@@ -73,10 +74,9 @@ pub(crate) async fn serve(
             let _claim = shelf.admit(store, expected)?;
             let get = Get { key: *key, range: range.clone(), deadline: deadline(request, now) };
             let shard = store.get_for(disk_class(request.class), get).await.map_err(get_failure)?;
-            shelf.tally.borrow_mut().given_bytes += shard.len() as u64;
-            let given = Given { from: shard.range().start, ..given(info(shard.identity())) };
-            Ok((given, shard_body(shard)))
+            Ok(given_shard(shelf, shard))
         }
+        Ask::Reserve { .. } => Err(Failure::BadRequest),
         Ask::Delete { key, epoch, hold } => {
             let _claim = shelf.admit(store, 0)?;
             let delete = Delete { key: *key, epoch: *epoch, hold: *hold };
@@ -124,6 +124,7 @@ pub(crate) async fn serve(
         Ask::Status => {
             let sequence = shelf.doubted.get().number;
             let given = given(ShardInfo { sequence, ..ShardInfo::default() });
+            let given = Given { expected: store.expected_wait(DiskClass::ForegroundRead), ..given };
             Ok((given, Body::from(disk_state(store).encode())))
         }
         Ask::Vouch { number } => {
@@ -156,7 +157,14 @@ fn given(shard: ShardInfo) -> Given {
     Given { shard, ..Given::default() }
 }
 
-fn deadline(request: &Request, now: Mono) -> Option<Mono> {
+/// A shard as it goes out.
+pub(crate) fn given_shard(shelf: &Shelf, shard: Shard) -> (Given, Body) {
+    shelf.tally.borrow_mut().given_bytes += shard.len() as u64;
+    let given = Given { from: shard.range().start, ..given(info(shard.identity())) };
+    (given, shard_body(shard))
+}
+
+pub(crate) fn deadline(request: &Request, now: Mono) -> Option<Mono> {
     let length = Nanos::from_micros(u64::from(request.deadline_us));
     (request.deadline_us > 0).then(|| now + length)
 }

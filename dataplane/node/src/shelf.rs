@@ -25,6 +25,8 @@ pub(crate) struct Shelf {
     releases: RefCell<VecDeque<(Mono, Key)>>,
     /// Requests under way.
     requests: Cell<u32>,
+    /// Reads that are reserved and not granted.
+    reserved: Cell<u32>,
     /// Payload bytes that they hold or will.
     held_bytes: Cell<u64>,
     limits: Limits,
@@ -32,6 +34,10 @@ pub(crate) struct Shelf {
 
 /// Released tombstones that wait: 40 bytes each.
 const RELEASES_MAX: usize = 100_000;
+
+/// Reservations for each request that a disk may have: they hold no payload, and most of them are
+/// served elsewhere.
+const RESERVATIONS: u32 = 4;
 
 /// What one disk's requests may hold at once.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -93,6 +99,7 @@ impl Shelf {
             doubted: Cell::default(),
             releases: RefCell::default(),
             requests: Cell::new(0),
+            reserved: Cell::new(0),
             held_bytes: Cell::new(0),
             limits,
         }
@@ -118,6 +125,17 @@ impl Shelf {
         self.requests.set(requests);
         self.held_bytes.set(held_bytes);
         Ok(Claim { shelf: self, bytes })
+    }
+
+    /// Room for one more reservation, until it is granted or given up.
+    pub(crate) fn reserve(&self, store: &Store) -> Result<Waits<'_>, Failure> {
+        let reserved = self.reserved.get() + 1;
+        if reserved > self.limits.requests.saturating_mul(RESERVATIONS) {
+            let expected = store.expected_wait(DiskClass::LateRead);
+            return Err(Failure::Busy { expected });
+        }
+        self.reserved.set(reserved);
+        Ok(Waits { shelf: self })
     }
 
     /// Every member has the tombstone. It is held a while longer nevertheless, so that a put that
@@ -159,6 +177,17 @@ impl Shelf {
             expected_wait,
             disk_time,
         }
+    }
+}
+
+/// A reservation's place: it holds no payload.
+pub(crate) struct Waits<'a> {
+    shelf: &'a Shelf,
+}
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        self.shelf.reserved.set(self.shelf.reserved.get() - 1);
     }
 }
 

@@ -36,6 +36,8 @@ pub struct Tally {
     pub taken_bytes: u64,
     /// Requests that nobody waited for any more when they had their turn.
     pub unwanted: u64,
+    /// Reservations that ended without an answer: served elsewhere, or nobody waits for them.
+    pub dropped: u64,
     /// From the arrival of a get to its answer.
     pub get_latency: [u64; LATENCY_BINS],
     /// From the arrival of a put to its answer.
@@ -82,6 +84,7 @@ impl Default for Tally {
             given_bytes: 0,
             taken_bytes: 0,
             unwanted: 0,
+            dropped: 0,
             get_latency: [0; LATENCY_BINS],
             put_latency: [0; LATENCY_BINS],
             get_ns: 0,
@@ -98,7 +101,7 @@ pub(crate) fn verb_of(ask: &Ask) -> Option<usize> {
     Some(match ask {
         Ask::Ping => return None,
         Ask::Put { .. } => PUT,
-        Ask::Get { .. } => GET,
+        Ask::Get { .. } | Ask::Reserve { .. } => GET,
         Ask::Delete { .. } => 2,
         Ask::Release { .. } => 3,
         Ask::Stat { .. } => 4,

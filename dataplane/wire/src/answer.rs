@@ -73,6 +73,8 @@ pub struct Given {
     pub from: u32,
     /// Of a listing: where to go on.
     pub next: Option<Key>,
+    /// Of a status: how long a read would wait for the disk, to the microsecond.
+    pub expected: Nanos,
 }
 
 /// What the record of a shard says of itself.
@@ -236,7 +238,8 @@ impl Answer {
         fields.doubt = self.doubt as u8;
         let mut flags = 0;
         let kind = match &self.outcome {
-            Ok(Given { shard, from, next }) => {
+            Ok(Given { shard, from, next, expected }) => {
+                fields.wait_us = U64::new(expected.0.div_ceil(1000));
                 fields.key = shard.key.to_bytes();
                 fields.codec = shard.codec;
                 fields.len_bytes = U32::new(shard.len_bytes);
@@ -281,7 +284,8 @@ impl Answer {
                 };
                 let has_next = envelope.flags & FLAG_NEXT != 0;
                 let next = has_next.then(|| Key::from_bytes(&fields.next));
-                Ok(Given { shard, from: fields.from.get(), next })
+                let expected = Nanos(fields.wait_us.get().saturating_mul(1000));
+                Ok(Given { shard, from: fields.from.get(), next, expected })
             }
             kind if kind & ANSWER != 0 => {
                 let failure = Failure::from_number(kind & !ANSWER, fields.wait_us.get())

@@ -7,7 +7,8 @@
 //!  | key to | pad |
 //! ```
 //!
-//! `class` came with version 2; in version 1 it is zero, which is the foreground.
+//! `class` and reservations came with version 2; in version 1 the class is zero, which is the
+//! foreground.
 //!
 //! What must always hold: a decoded request is one that its sender could have meant. Every field
 //! that a kind does not use is zero, so a later version may give it a meaning.
@@ -130,6 +131,22 @@ pub enum Ask {
         /// The number of the doubt, from the answer to a status.
         number: u64,
     },
+    /// Give a shard back, if and when the disk's claim of it is granted: see
+    /// [`crate::Told::Claim`].
+    Reserve {
+        /// The shard's name.
+        key: Key,
+        /// Which bytes of the payload; `None` for all.
+        range: Option<Range<u32>>,
+        /// By which both sides call it on this connection; not used by another one of it.
+        number: u64,
+        /// So many of those at which the read is reserved will be asked to serve it,
+        needed: u16,
+        /// of so many.
+        holders: u16,
+        /// Each claim of it counts as granted at once, and only tells that it begins.
+        tied: bool,
+    },
 }
 
 mod kind {
@@ -144,10 +161,12 @@ mod kind {
     pub(super) const SCRUB: u8 = 9;
     pub(super) const STATUS: u8 = 10;
     pub(super) const VOUCH: u8 = 11;
+    pub(super) const RESERVE: u8 = 12;
 }
 
 const FLAG_RANGE: u16 = 1;
 const FLAG_HOLD: u16 = 2;
+const FLAG_TIED: u16 = 4;
 
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned, Clone, Copy)]
 #[repr(C)]
@@ -234,6 +253,21 @@ impl Request {
                 fields.epoch = U64::new(*number);
                 kind::VOUCH
             }
+            Ask::Reserve { key, range, number, needed, holders, tied } => {
+                assert!(self.version >= 2, "version 1 knows no reservations");
+                fields.key = key.to_bytes();
+                fields.epoch = U64::new(*number);
+                fields.limit = U32::new(u32::from(*holders) << 16 | u32::from(*needed));
+                if let Some(range) = range {
+                    flags = FLAG_RANGE;
+                    fields.from = U32::new(range.start);
+                    fields.until = U32::new(range.end);
+                }
+                if *tied {
+                    flags |= FLAG_TIED;
+                }
+                kind::RESERVE
+            }
         };
         let mut header = [0; HEADER_BYTES];
         header[FRONT_BYTES..].copy_from_slice(fields.as_bytes());
@@ -257,6 +291,7 @@ impl Request {
         }
         let allowed = match envelope.kind {
             kind::GET => FLAG_RANGE,
+            kind::RESERVE => FLAG_RANGE | FLAG_TIED,
             kind::DELETE => FLAG_HOLD,
             _ => 0,
         };
@@ -278,13 +313,16 @@ impl Request {
                     cells,
                 }
             }
-            kind::GET => {
-                let range = fields.from.get()..fields.until.get();
-                let has_range = envelope.flags & FLAG_RANGE != 0;
-                if range.start > range.end || !has_range && range != (0..0) {
-                    return Err(field("range"));
+            kind::GET => Ask::Get { key, range: range(&fields, &envelope)? },
+            kind::RESERVE if envelope.version >= 2 => {
+                let limit = fields.limit.get();
+                let (needed, holders) = (limit as u16, (limit >> 16) as u16);
+                if needed == 0 || needed > holders {
+                    return Err(field("needed"));
                 }
-                Ask::Get { key, range: has_range.then_some(range) }
+                let range = range(&fields, &envelope)?;
+                let tied = envelope.flags & FLAG_TIED != 0;
+                Ask::Reserve { key, range, number: fields.epoch.get(), needed, holders, tied }
             }
             kind::DELETE => Ask::Delete {
                 key,
@@ -310,6 +348,15 @@ impl Request {
         let version = envelope.version;
         Ok((Request { version, class, deadline_us, disk: fields.disk, ask }, envelope))
     }
+}
+
+fn range(fields: &Fields, envelope: &Envelope) -> Result<Option<Range<u32>>, WireError> {
+    let range = fields.from.get()..fields.until.get();
+    let has_range = envelope.flags & FLAG_RANGE != 0;
+    if range.start > range.end || !has_range && range != (0..0) {
+        return Err(WireError::Field { name: "range" });
+    }
+    Ok(has_range.then_some(range))
 }
 
 impl Class {

@@ -29,6 +29,32 @@ pub enum Told {
         /// Its version.
         map_version: u64,
     },
+    /// From a disk to whoever reserved a read: its arm is about to come to it. The answer is
+    /// [`Told::Grant`], [`Told::Park`] or [`Told::Drop`]; without one the arm goes on to others.
+    Claim {
+        /// Of the reservation.
+        number: u64,
+    },
+    /// Serve a reserved read, whether it was claimed or not.
+    Grant {
+        /// Of the reservation.
+        number: u64,
+    },
+    /// A reserved read is not to be claimed for now.
+    Park {
+        /// Of the reservation.
+        number: u64,
+    },
+    /// A parked read is to be claimed again.
+    Wake {
+        /// Of the reservation.
+        number: u64,
+    },
+    /// A reserved read is not wanted any more; its request is not answered.
+    Drop {
+        /// Of the reservation.
+        number: u64,
+    },
     /// Of a kind that this build does not know.
     Unknown {
         /// Which.
@@ -39,6 +65,11 @@ pub enum Told {
 const HELLO: u8 = 1;
 const GO_AWAY: u8 = 2;
 const MAP_NEWS: u8 = 3;
+const CLAIM: u8 = 4;
+const GRANT: u8 = 5;
+const PARK: u8 = 6;
+const WAKE: u8 = 7;
+const DROP: u8 = 8;
 
 impl Told {
     /// This build's greeting.
@@ -59,6 +90,11 @@ impl Told {
             Told::Hello { .. } => HELLO,
             Told::GoAway => GO_AWAY,
             Told::MapNews { .. } => MAP_NEWS,
+            Told::Claim { .. } => CLAIM,
+            Told::Grant { .. } => GRANT,
+            Told::Park { .. } => PARK,
+            Told::Wake { .. } => WAKE,
+            Told::Drop { .. } => DROP,
             Told::Unknown { kind } => *kind,
         };
         out.extend_from_slice(&[kind, VERSION]);
@@ -67,7 +103,12 @@ impl Told {
                 out.extend_from_slice(&[*least, *newest]);
                 out.extend_from_slice(&map_version.to_le_bytes());
             }
-            Told::MapNews { map_version } => out.extend_from_slice(&map_version.to_le_bytes()),
+            Told::MapNews { map_version: number }
+            | Told::Claim { number }
+            | Told::Grant { number }
+            | Told::Park { number }
+            | Told::Wake { number }
+            | Told::Drop { number } => out.extend_from_slice(&number.to_le_bytes()),
             Told::GoAway | Told::Unknown { .. } => {}
         }
         out
@@ -92,6 +133,11 @@ impl Told {
             }
             GO_AWAY => Ok(Told::GoAway),
             MAP_NEWS => Ok(Told::MapNews { map_version: number(rest)? }),
+            CLAIM => Ok(Told::Claim { number: number(rest)? }),
+            GRANT => Ok(Told::Grant { number: number(rest)? }),
+            PARK => Ok(Told::Park { number: number(rest)? }),
+            WAKE => Ok(Told::Wake { number: number(rest)? }),
+            DROP => Ok(Told::Drop { number: number(rest)? }),
             kind => Ok(Told::Unknown { kind }),
         }
     }

@@ -3,6 +3,7 @@
 mod died;
 mod doubt;
 mod rig;
+mod steered;
 
 use bytes::Bytes;
 use isotherm_client::{Class, ClientConfig, ClientError, ListFrom, Locator, RepairReport};

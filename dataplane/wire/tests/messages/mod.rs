@@ -54,6 +54,25 @@ pub fn requests() -> Vec<(&'static str, Ask, u32)> {
     ]
 }
 
+/// The same of a version, with what came with it.
+pub fn requests_of(version: u8) -> Vec<(&'static str, Ask, u32)> {
+    let mut all = requests();
+    if version >= 2 {
+        let reserve = |range, tied| Ask::Reserve {
+            key: KEY,
+            range,
+            number: 0x4142_4344_4546_4748,
+            needed: 0x0a0b,
+            holders: 0x0e0f,
+            tied,
+        };
+        all.push(("reserve", reserve(None, false), 0));
+        all.push(("reserve-range", reserve(Some(0x7172..0x8182_8384), false), 0));
+        all.push(("reserve-tied", reserve(None, true), 0));
+    }
+    all
+}
+
 /// A request around one of [`requests`].
 pub fn request(version: u8, ask: &Ask) -> Request {
     let disk = std::array::from_fn(|at| 0xa0 + at as u8);
@@ -75,7 +94,7 @@ pub fn answers() -> Vec<(String, Result<Given, Failure>, u32)> {
     let good = [
         ("nothing", Given::default(), 0),
         ("shard", Given { shard, ..Given::default() }, 0),
-        ("payload", Given { shard, from: 0xd1d2_d3d4, next: None }, 4096),
+        ("payload", Given { shard, from: 0xd1d2_d3d4, ..Given::default() }, 4096),
         ("page", Given { next, ..Given::default() }, 80),
         ("last-page", Given::default(), 40),
     ];
@@ -91,12 +110,17 @@ pub fn answers() -> Vec<(String, Result<Given, Failure>, u32)> {
 }
 
 /// Every kind of told message.
-pub fn told() -> [(&'static str, Told); 3] {
+pub fn told() -> [(&'static str, Told); 8] {
     let map_version = 0xe1e2_e3e4_e5e6_e7e8;
     [
         ("hello", Told::Hello { least: 1, newest: 2, map_version }),
         ("go-away", Told::GoAway),
         ("map-news", Told::MapNews { map_version }),
+        ("claim", Told::Claim { number: map_version }),
+        ("grant", Told::Grant { number: map_version }),
+        ("park", Told::Park { number: map_version }),
+        ("wake", Told::Wake { number: map_version }),
+        ("drop", Told::Drop { number: map_version }),
     ]
 }
 
@@ -125,7 +149,16 @@ pub fn random_request(draws: &mut Draws) -> (Request, u32) {
     let key = random_key(draws);
     let epoch = random_number(draws);
     let mut body_bytes = 0;
-    let ask = match draws.below(11) {
+    let version = 1 + draws.below(2) as u8;
+    let ask = match draws.below(if version == 1 { 11 } else { 12 }) {
+        11 => {
+            let (a, b) = (random_number(draws) as u32, random_number(draws) as u32);
+            let range = draws.happens(0.5).then_some(a.min(b)..a.max(b));
+            let holders = 1 + draws.below(u64::from(u16::MAX)) as u16;
+            let needed = 1 + draws.below(u64::from(holders)) as u16;
+            let (number, tied) = (random_number(draws), draws.happens(0.5));
+            Ask::Reserve { key, range, number, needed, holders, tied }
+        }
         0 => Ask::Ping,
         1 => {
             let cells = draws.below(257) as u32;
@@ -150,7 +183,6 @@ pub fn random_request(draws: &mut Draws) -> (Request, u32) {
         9 => Ask::Vouch { number: random_number(draws) },
         _ => Ask::Status,
     };
-    let version = 1 + draws.below(2) as u8;
     let class = match version {
         1 => Class::Foreground,
         _ => Class::ALL[draws.below(Class::ALL.len() as u64) as usize],
@@ -186,7 +218,8 @@ pub fn random_answer(draws: &mut Draws) -> (Answer, u32) {
         put_s: random_number(draws) as u32,
     };
     let next = draws.happens(0.5).then(|| random_key(draws));
-    let given = Given { shard, from: random_number(draws) as u32, next };
+    let expected = Nanos(random_number(draws) / 1000 * 1000);
+    let given = Given { shard, from: random_number(draws) as u32, next, expected };
     let doubt = Doubt::from_number(draws.below(3) as u8);
     (Answer::ok(version, given).doubted(doubt), draws.below(BODY_BYTES_MAX as u64 + 1) as u32)
 }
@@ -194,14 +227,20 @@ pub fn random_answer(draws: &mut Draws) -> (Answer, u32) {
 /// Any message that can be told by this build.
 pub fn random_told(draws: &mut Draws) -> Told {
     let map_version = random_number(draws);
-    match draws.below(4) {
+    let number = map_version;
+    match draws.below(9) {
         0 => {
             let (a, b) = (draws.next_u64() as u8, draws.next_u64() as u8);
             Told::Hello { least: a.min(b), newest: a.max(b), map_version }
         }
         1 => Told::GoAway,
         2 => Told::MapNews { map_version },
-        _ => Told::Unknown { kind: 4 + draws.below(252) as u8 },
+        3 => Told::Claim { number },
+        4 => Told::Grant { number },
+        5 => Told::Park { number },
+        6 => Told::Wake { number },
+        7 => Told::Drop { number },
+        _ => Told::Unknown { kind: 9 + draws.below(247) as u8 },
     }
 }
 

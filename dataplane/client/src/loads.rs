@@ -1,0 +1,146 @@
+//! What this client has seen of disks: its own requests under way, how long the last ones took.
+//! And how long its reads take, so that it knows which are slow.
+//!
+//! What must always hold: what was seen counts for less as it grows old, and for nothing after a
+//! few seconds; further reads for the sake of slow ones stay a small share of all.
+
+use std::collections::BTreeMap;
+
+use isotherm_placement::DiskNo;
+use isotherm_seam::{Mono, Nanos};
+
+/// What was seen is half forgotten after so long.
+const HALF_LIFE: Nanos = Nanos::from_secs(1);
+/// Share of the newest in the mean.
+const SHARE: f64 = 0.25;
+
+/// Disks as this client sees them.
+#[derive(Default)]
+pub(crate) struct Loads {
+    disks: BTreeMap<DiskNo, Seen>,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Seen {
+    under_way: u32,
+    mean_ns: f64,
+    at: Mono,
+}
+
+impl Loads {
+    pub(crate) fn began(&mut self, disk: DiskNo) {
+        self.disks.entry(disk).or_default().under_way += 1;
+    }
+
+    pub(crate) fn ended(&mut self, disk: DiskNo, took: Nanos, now: Mono) {
+        let seen = self.disks.entry(disk).or_default();
+        seen.under_way = seen.under_way.saturating_sub(1);
+        let before = seen.mean_ns * fading(now.since(seen.at));
+        seen.mean_ns = before + (took.0 as f64 - before) * SHARE;
+        seen.at = now;
+    }
+
+    pub(crate) fn dropped(&mut self, disk: DiskNo) {
+        let seen = self.disks.entry(disk).or_default();
+        seen.under_way = seen.under_way.saturating_sub(1);
+    }
+
+    /// How long a read of a disk is expected to take.
+    pub(crate) fn expected(&self, disk: DiskNo, now: Mono) -> Nanos {
+        let Some(seen) = self.disks.get(&disk) else { return Nanos::ZERO };
+        let mean = seen.mean_ns * fading(now.since(seen.at));
+        // At least a service for each of its own that is before it.
+        let own = f64::from(seen.under_way) * mean.max(SERVICE.0 as f64);
+        Nanos((mean + own) as u64)
+    }
+}
+
+/// A read of a disk with nothing to do.
+const SERVICE: Nanos = Nanos::from_millis(10);
+
+fn fading(age: Nanos) -> f64 {
+    (-age.as_secs_f64() / HALF_LIFE.as_secs_f64()).exp2()
+}
+
+/// How long reads take, and what may be spent on slow ones.
+#[derive(Clone, Copy)]
+pub(crate) struct Patience {
+    /// 95 of 100 reads are done by then, about.
+    slow_ns: f64,
+    tokens: f64,
+}
+
+/// Further reads per read, and how many may be saved up.
+const BUDGET: f64 = 0.03;
+const SAVED_MAX: f64 = 10.0;
+const QUANTILE: f64 = 0.95;
+/// Of the estimate that one read may move it by.
+const STEP: f64 = 0.05;
+
+impl Patience {
+    pub(crate) fn new(first: Nanos) -> Patience {
+        Patience { slow_ns: first.0 as f64, tokens: 1.0 }
+    }
+
+    /// A read took so long.
+    pub(crate) fn took(&mut self, took: Nanos) {
+        // Up a lot for the few that are above, down a little for the many below.
+        let step = self.slow_ns * STEP;
+        let above = took.0 as f64 > self.slow_ns;
+        self.slow_ns += if above { step * QUANTILE } else { -step * (1.0 - QUANTILE) };
+        self.tokens = (self.tokens + BUDGET).min(SAVED_MAX);
+    }
+
+    /// A read that is not done by then is slow.
+    pub(crate) fn slow_after(&self) -> Nanos {
+        Nanos(self.slow_ns as u64)
+    }
+
+    /// Takes a further read out of the budget, if there is one.
+    pub(crate) fn spend(&mut self) -> bool {
+        let has = self.tokens >= 1.0;
+        self.tokens -= f64::from(u8::from(has));
+        has
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use isotherm_seam::{Domain, Draws};
+
+    use super::*;
+
+    const DISK: DiskNo = DiskNo(3);
+
+    #[test]
+    fn what_was_seen_is_forgotten() {
+        let mut loads = Loads::default();
+        assert_eq!(loads.expected(DISK, Mono(0)), Nanos::ZERO);
+        loads.began(DISK);
+        loads.ended(DISK, Nanos::from_millis(400), Mono(0));
+        assert_eq!(loads.expected(DISK, Mono(0)), Nanos::from_millis(100));
+        assert_eq!(loads.expected(DISK, Mono(0) + HALF_LIFE), Nanos::from_millis(50));
+        assert!(loads.expected(DISK, Mono(0) + Nanos::from_secs(20)) < Nanos::from_micros(1));
+        loads.began(DISK);
+        loads.began(DISK);
+        assert!(loads.expected(DISK, Mono(0) + Nanos::from_secs(20)) >= Nanos::from_millis(20));
+    }
+
+    #[test]
+    fn one_read_in_twenty_is_slow_and_few_are_hedged() {
+        let mut patience = Patience::new(Nanos::from_millis(300));
+        let mut draws = Draws::new(1, Domain::new("test.patience"), 0);
+        let (mut slow, mut spent) = (0, 0);
+        for round in 0..20_000 {
+            // Up to 100 ms, evenly.
+            let took = Nanos::from_micros(draws.below(100_000));
+            if round >= 10_000 && took > patience.slow_after() {
+                slow += 1;
+                spent += u32::from(patience.spend());
+            }
+            patience.took(took);
+        }
+        assert!((400..600).contains(&slow), "{slow} of 10,000");
+        assert!((280..320).contains(&spent), "{spent} of 10,000");
+    }
+}

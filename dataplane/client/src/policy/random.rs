@@ -1,0 +1,16 @@
+//! Any that suffice: what every system does that does not choose.
+
+use isotherm_seam::Draws;
+
+use super::{Act, Event, Policy, View, is_idle};
+
+pub(super) struct Random;
+
+impl Policy for Random {
+    fn on(&self, _: Event, view: &View<'_>, draws: &mut Draws, acts: &mut Vec<Act>) {
+        let wanted = view.missing();
+        if wanted > 0 {
+            acts.extend(view.by_chance(is_idle, draws).into_iter().take(wanted).map(Act::Get));
+        }
+    }
+}

@@ -1,0 +1,368 @@
+//! A read that is steered: what a policy says is done, and what comes of it is told to the policy.
+//!
+//! ```text
+//! begin ─> policy ─> acts ─> calls and told messages ─> claims, answers, alarms ─> policy ─> ...
+//! ```
+//!
+//! What must always hold: a read ends with enough cells, or when nothing is left that could be
+//! asked; what it still has under way then is taken back. A claim is answered at once, or the
+//! reservation is dropped.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::Future;
+use std::ops::Range;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+use isotherm_placement::DiskNo;
+use isotherm_reactor::Sleep;
+use isotherm_seam::{Mono, Nanos};
+use isotherm_transport::Body;
+use isotherm_wire::{Ask, Doubt, Failure, Told};
+
+use crate::ask::{Fault, Terms};
+use crate::client::Inner;
+use crate::error::ClientError;
+use crate::layout::StripeRef;
+use crate::links::Link;
+use crate::policy::{Act, CellView, Event, Is, Policy, View};
+use crate::read::{Piece, Reading};
+
+/// A probe that takes longer is not waited for.
+const PROBE_PATIENCE: Nanos = Nanos::from_millis(5);
+
+/// Claims of one read that came, and who waits for them.
+#[derive(Default)]
+pub(crate) struct Inbox {
+    claimed: RefCell<Vec<usize>>,
+    waker: RefCell<Option<Waker>>,
+}
+
+impl Inbox {
+    pub(crate) fn claim(&self, cell: usize) {
+        self.claimed.borrow_mut().push(cell);
+        if let Some(waker) = self.waker.borrow_mut().take() {
+            waker.wake();
+        }
+    }
+
+    fn poll(&self, cx: &mut Context<'_>) -> Option<usize> {
+        let claimed = self.claimed.borrow_mut().pop();
+        if claimed.is_none() {
+            *self.waker.borrow_mut() = Some(cx.waker().clone());
+        }
+        claimed
+    }
+}
+
+/// What comes of one call.
+enum Outcome {
+    Cell(Result<Body, Fault>),
+    Probe(Nanos),
+}
+
+type Running<'a> = Pin<Box<dyn Future<Output = Outcome> + 'a>>;
+
+/// One cell's part of a read.
+struct Lane<'a> {
+    disk: Option<DiskNo>,
+    running: Option<Running<'a>>,
+    /// Of a reservation: where it is, and by which number.
+    reserved: Option<Reservation>,
+    began: Mono,
+}
+
+/// A reservation of this client. Whatever becomes of the read, the disk hears of its end.
+struct Reservation {
+    link: Link,
+    number: u64,
+    /// An answer is coming: there is nothing to be taken back by a message.
+    is_granted: bool,
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        self.link.claims.borrow_mut().remove(&self.number);
+        if !self.is_granted {
+            self.tell(&Told::Drop { number: self.number });
+        }
+    }
+}
+
+impl Reservation {
+    /// Where more waits to be sent than the session keeps, the disk finds out by itself.
+    fn tell(&self, message: &Told) {
+        let _ = self.link.connection.tell(&message.encode());
+    }
+}
+
+/// A read under way.
+struct Steering<'a> {
+    inner: &'a Inner,
+    stripe: &'a StripeRef,
+    columns: Range<u64>,
+    terms: Terms,
+    policy: &'static dyn Policy,
+    cells: Vec<CellView>,
+    spare: usize,
+    lanes: Vec<Lane<'a>>,
+    inbox: Rc<Inbox>,
+    alarm: Sleep,
+    alarms: u32,
+    reading: Reading<'a>,
+}
+
+enum Step {
+    Cell(usize, Outcome),
+    Claimed(usize),
+    Slow,
+}
+
+impl Inner {
+    /// Reads these columns of so many cells as are needed, whichever a policy chooses. `without`
+    /// are cells that are not to be used.
+    pub(crate) async fn steer<'a>(
+        &'a self,
+        policy: &'static dyn Policy,
+        stripe: &'a StripeRef,
+        columns: Range<u64>,
+        without: &BTreeSet<usize>,
+        terms: Terms,
+    ) -> Result<Reading<'a>, ClientError> {
+        let now = self.handle.now();
+        let view = |cell: usize| {
+            let disk = self.member(stripe.group, stripe.position(cell));
+            let Some(disk) = disk.filter(|_| !without.contains(&cell)) else {
+                return (CellView { is: Is::Failed, is_avoided: true, load: Nanos::ZERO }, None);
+            };
+            let is_avoided = self.links.is_silent(disk) || self.links.doubt(disk) != Doubt::None;
+            let load = self.loads.borrow().expected(disk, now);
+            (CellView { is: Is::Idle, is_avoided, load }, Some(disk))
+        };
+        let (cells, disks): (Vec<_>, Vec<_>) = (0..stripe.cells()).map(view).unzip();
+        let lane = |disk| Lane { disk, running: None, reserved: None, began: now };
+        let mut steering = Steering {
+            inner: self,
+            stripe,
+            columns,
+            terms,
+            policy,
+            cells,
+            spare: 0,
+            lanes: disks.into_iter().map(lane).collect(),
+            inbox: Rc::default(),
+            alarm: self.handle.sleep(self.hedge_after()),
+            alarms: 0,
+            reading: Reading { stripe, have: BTreeMap::new(), faults: BTreeMap::new() },
+        };
+        steering.run().await?;
+        self.patience.borrow_mut().took(self.handle.now().since(now));
+        let empty = Reading { stripe, have: BTreeMap::new(), faults: BTreeMap::new() };
+        Ok(std::mem::replace(&mut steering.reading, empty))
+    }
+}
+
+impl<'a> Steering<'a> {
+    async fn run(&mut self) -> Result<(), ClientError> {
+        self.decide(Event::Begin);
+        while self.reading.have.len() < self.stripe.needed() {
+            let is_alive = self.lanes.iter().any(|lane| lane.running.is_some());
+            if !is_alive {
+                return Err(self.reading.why());
+            }
+            let step = std::future::poll_fn(|cx| self.poll(cx)).await;
+            self.take(step)?;
+        }
+        Ok(())
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Step> {
+        // A claim that is answered late costs an arm its time.
+        if let Some(cell) = self.inbox.poll(cx) {
+            return Poll::Ready(Step::Claimed(cell));
+        }
+        for (cell, lane) in self.lanes.iter_mut().enumerate() {
+            if let Some(running) = &mut lane.running
+                && let Poll::Ready(outcome) = running.as_mut().poll(cx)
+            {
+                lane.running = None;
+                return Poll::Ready(Step::Cell(cell, outcome));
+            }
+        }
+        Pin::new(&mut self.alarm).poll(cx).map(|()| Step::Slow)
+    }
+
+    fn take(&mut self, step: Step) -> Result<(), ClientError> {
+        match step {
+            Step::Claimed(cell) => {
+                let lane = &mut self.lanes[cell];
+                let Some(reserved) = &mut lane.reserved else { return Ok(()) };
+                if reserved.is_granted {
+                    // It is tied: it has begun.
+                    self.cells[cell].is = Is::Coming;
+                }
+                self.decide(Event::Claimed(cell));
+            }
+            Step::Cell(cell, Outcome::Probe(wait)) => {
+                self.cells[cell].is = Is::Probed(wait);
+                self.decide(Event::Probed);
+            }
+            Step::Cell(cell, Outcome::Cell(result)) => self.arrived(cell, result)?,
+            Step::Slow => {
+                self.alarms += 1;
+                self.alarm = self.inner.handle.sleep(self.inner.config.hedge_after);
+                // The first one is within the budget; after that the read must go on.
+                let allowed = self.alarms > 1 || self.inner.patience.borrow_mut().spend();
+                let most = self.stripe.cells() - self.stripe.needed();
+                if allowed && self.spare < most {
+                    self.spare += 1;
+                    self.inner.count(|counters| counters.hedged += 1);
+                    self.decide(Event::Slow);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn arrived(&mut self, cell: usize, result: Result<Body, Fault>) -> Result<(), ClientError> {
+        let lane = &mut self.lanes[cell];
+        if let Some(reserved) = &mut lane.reserved {
+            // It was answered: nothing is left there.
+            reserved.is_granted = true;
+        }
+        lane.reserved = None;
+        if let Some(disk) = lane.disk {
+            let now = self.inner.handle.now();
+            self.inner.loads.borrow_mut().ended(disk, now.since(lane.began), now);
+        }
+        match result {
+            Ok(bytes) => {
+                let columns = self.columns.clone();
+                self.reading.have.insert(cell, Piece { columns, bytes });
+                self.cells[cell].is = Is::Have;
+                self.decide(Event::Arrived);
+            }
+            Err(Fault::Failed(Failure::Deleted)) => return Err(ClientError::Deleted),
+            Err(fault) => {
+                if fault.is_loss() && fault != Fault::Failed(Failure::NotFound) {
+                    self.inner.count(|counters| counters.cells_bad += 1);
+                }
+                self.reading.faults.insert(cell, fault);
+                self.cells[cell].is = Is::Failed;
+                self.decide(Event::Failed);
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks the policy and does what it says.
+    fn decide(&mut self, event: Event) {
+        let mut acts = self.inner.acts.take();
+        let view = View { needed: self.stripe.needed(), spare: self.spare, cells: &self.cells };
+        self.policy.on(event, &view, &mut self.inner.draws.borrow_mut(), &mut acts);
+        for act in acts.drain(..) {
+            self.act(act);
+        }
+        self.inner.acts.replace(acts);
+    }
+
+    fn act(&mut self, act: Act) {
+        match act {
+            Act::Get(cell) => self.get(cell),
+            Act::Reserve(cell) => self.reserve(cell, false),
+            Act::Tie(cell) => self.reserve(cell, true),
+            Act::Probe(cell) => {
+                let Some(disk) = self.lanes[cell].disk else { return };
+                let (inner, terms) = (self.inner, self.terms);
+                self.lanes[cell].running = Some(Box::pin(async move {
+                    Outcome::Probe(inner.expected_wait(disk, PROBE_PATIENCE, terms).await)
+                }));
+                self.cells[cell].is = Is::Probing;
+            }
+            Act::Grant(cell) => {
+                if let Some(reserved) = &mut self.lanes[cell].reserved {
+                    reserved.is_granted = true;
+                    reserved.tell(&Told::Grant { number: reserved.number });
+                    self.cells[cell].is = Is::Coming;
+                }
+            }
+            Act::Park(cell) => self.tell(cell, Is::Parked, |number| Told::Park { number }),
+            Act::Wake(cell) => self.tell(cell, Is::Reserved, |number| Told::Wake { number }),
+            Act::Drop(cell) => {
+                let lane = &mut self.lanes[cell];
+                if let Some(reserved) = &mut lane.reserved {
+                    reserved.is_granted = false;
+                }
+                (lane.running, lane.reserved) = (None, None);
+                self.cells[cell].is = Is::Idle;
+            }
+        }
+    }
+
+    fn tell(&mut self, cell: usize, is: Is, message: impl Fn(u64) -> Told) {
+        if let Some(reserved) = &self.lanes[cell].reserved {
+            reserved.tell(&message(reserved.number));
+            self.cells[cell].is = is;
+        }
+    }
+
+    fn get(&mut self, cell: usize) {
+        let (inner, stripe, terms) = (self.inner, self.stripe, self.terms);
+        let columns = self.columns.clone();
+        self.began(cell);
+        self.lanes[cell].running = Some(Box::pin(async move {
+            Outcome::Cell(inner.fetch(stripe, cell, columns, terms).await)
+        }));
+        self.cells[cell].is = Is::Coming;
+    }
+
+    fn reserve(&mut self, cell: usize, tied: bool) {
+        let Some(disk) = self.lanes[cell].disk else { return };
+        let link = self.inner.link_of(disk);
+        let Some(link) = link.filter(Link::takes_reservations) else { return self.get(cell) };
+        let number = link.reserve(&self.inbox, cell);
+        let (inner, stripe, terms) = (self.inner, self.stripe, self.terms);
+        let ask = Ask::Reserve {
+            key: stripe.key(cell),
+            range: stripe.range(&self.columns),
+            number,
+            needed: stripe.needed() as u16,
+            holders: stripe.cells() as u16,
+            tied,
+        };
+        let columns = self.columns.clone();
+        self.began(cell);
+        let lane = &mut self.lanes[cell];
+        lane.reserved = Some(Reservation { link, number, is_granted: tied });
+        lane.running = Some(Box::pin(async move {
+            Outcome::Cell(inner.fetch_by(ask, stripe, cell, columns, terms).await)
+        }));
+        self.cells[cell].is = Is::Reserved;
+    }
+
+    fn began(&mut self, cell: usize) {
+        let lane = &mut self.lanes[cell];
+        lane.began = self.inner.handle.now();
+        if let Some(disk) = lane.disk {
+            self.inner.loads.borrow_mut().began(disk);
+        }
+    }
+}
+
+impl Drop for Steering<'_> {
+    fn drop(&mut self) {
+        for lane in &mut self.lanes {
+            if lane.running.take().is_some()
+                && let Some(disk) = lane.disk
+            {
+                self.inner.loads.borrow_mut().dropped(disk);
+            }
+            // Tied ones that are not needed any more are taken back like others.
+            if let Some(reserved) = &mut lane.reserved {
+                reserved.is_granted = false;
+            }
+        }
+    }
+}

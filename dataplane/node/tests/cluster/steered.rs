@@ -1,0 +1,97 @@
+//! Reads by every policy: the same bytes, with machines gone and cells lost, and nothing left
+//! behind on any node.
+
+use isotherm_client::{ClientConfig, ClientError, Locator, ReadPolicy};
+use isotherm_seam::{Lba, Nanos};
+use isotherm_sim::Fault;
+
+use crate::rig::{DISK_BLOCKS, EXTENT_BLOCKS, Rig};
+use crate::{LENGTHS, content, put};
+
+fn rig(seed: u64, policy: ReadPolicy) -> Rig {
+    let config = ClientConfig { read_policy: policy, ..ClientConfig::default() };
+    Rig::with(seed, 6, 1, "4+2", config)
+}
+
+fn check(rig: &mut Rig, policy: ReadPolicy, locator: Locator) {
+    let client = rig.client.clone();
+    let got = rig.run(async move { client.get(&locator, None).await });
+    let all = content(locator.object, locator.len_bytes as usize);
+    assert!(got.as_ref() == Ok(&all.to_vec()), "{policy}, {locator}: {:?}", got.map(|b| b.len()));
+}
+
+/// Whatever was reserved is served, dropped or over.
+fn is_quiet(rig: &mut Rig, free: &[usize]) {
+    let handle = rig.handle();
+    rig.run(async move { handle.sleep(Nanos::from_secs(3)).await });
+    assert_eq!(rig.idle_buffers(), free);
+}
+
+#[test]
+fn every_policy_reads_what_was_put() {
+    for policy in ReadPolicy::ALL {
+        let mut rig = rig(1, policy);
+        let free = rig.idle_buffers();
+        for len in LENGTHS {
+            let locator = put(&mut rig, len);
+            check(&mut rig, policy, locator);
+            for range in [0..len as u64 / 2, len as u64 / 3..len as u64] {
+                let (client, wanted) = (rig.client.clone(), range.clone());
+                let got = rig.run(async move { client.get(&locator, Some(range)).await }).unwrap();
+                let all = content(locator.object, len);
+                assert!(got == all[wanted.start as usize..wanted.end as usize], "{policy} {len}");
+            }
+        }
+        is_quiet(&mut rig, &free);
+        let counters = rig.client.counters();
+        assert_eq!((counters.cells_bad, counters.hedged), (0, 0), "{policy}");
+    }
+}
+
+#[test]
+fn every_policy_reads_without_as_many_machines_as_the_codec_says() {
+    for policy in ReadPolicy::ALL {
+        let mut rig = rig(2, policy);
+        let locators: Vec<Locator> = LENGTHS.iter().map(|&len| put(&mut rig, len)).collect();
+        for gone in [0, 3] {
+            rig.kill(gone);
+            for &locator in &locators {
+                check(&mut rig, policy, locator);
+            }
+        }
+        rig.kill(5);
+        for &locator in &locators {
+            let client = rig.client.clone();
+            match rig.run(async move { client.get(&locator, None).await }) {
+                Ok(bytes) => assert!(bytes == content(locator.object, bytes.len()), "{policy}"),
+                Err(ClientError::Unavailable { .. }) => {}
+                Err(error) => panic!("{policy}, {locator}: {error}"),
+            }
+        }
+        for machine in [0, 3, 5] {
+            rig.start(machine, false);
+        }
+        let handle = rig.handle();
+        rig.run(async move { handle.sleep(Nanos::from_secs(10)).await });
+        for &locator in &locators {
+            check(&mut rig, policy, locator);
+        }
+    }
+}
+
+#[test]
+fn every_policy_reads_around_what_is_damaged() {
+    for policy in ReadPolicy::ALL {
+        let mut rig = rig(3, policy);
+        let locators: Vec<Locator> = LENGTHS.iter().map(|&len| put(&mut rig, len)).collect();
+        let now = rig.now();
+        for machine in [1, 4] {
+            let rot = Fault::Rot(Lba(u64::from(EXTENT_BLOCKS))..Lba(DISK_BLOCKS));
+            rig.machines[machine].disks[0].inject(now, rot);
+        }
+        for &locator in &locators {
+            check(&mut rig, policy, locator);
+        }
+        assert!(rig.client.counters().cells_bad > 0, "{policy}");
+    }
+}
