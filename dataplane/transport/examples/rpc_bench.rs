@@ -6,11 +6,15 @@
 //! cargo run --release -p isotherm-transport --example rpc_bench -- idle CONNECTIONS SECONDS
 //! cargo run --release -p isotherm-transport --example rpc_bench -- floor BYTES SECONDS
 //! cargo run --release -p isotherm-transport --example rpc_bench -- raw MTU SECONDS
+//! cargo run --release -p isotherm-transport --example rpc_bench -- cores SECONDS
 //! ```
 //!
 //! `floor` sends one bare datagram there and one of so many bytes back, over the same sockets and
 //! cores: what the machine allows, to compare with on a machine that is not quiet. `raw` is the
-//! same for bulk: full sends of bare datagrams one way. `null` leaves the cipher away.
+//! same for bulk: full sends of bare datagrams one way. `cores` hands 64 KiB of memory from core 1
+//! to core 0 and back, without the kernel: two processors of a virtual machine may share a cache or
+//! lie far apart, from one minute to the next, and nothing else explains as much of what the other
+//! rows say. `null` leaves the cipher away.
 //!
 //! A request is a header and 128 bytes; the answer comes from a buffer of the server's pool, as a
 //! node's does. CRCs of bodies are not taken: that is for those who read and write them.
@@ -44,6 +48,7 @@ fn main() {
         0 => table(),
         3 if args[0] == "idle" => idle(number(1) as usize, number(2)),
         3 if args[0] == "floor" => floor(number(1) as usize, number(2)),
+        2 if args[0] == "cores" => cores(number(1)),
         3 if args[0] == "raw" => raw(number(1) as usize, number(2)),
         4 | 5 => Run {
             mtu: number(0) as u16,
@@ -67,6 +72,7 @@ fn table() {
     idle(100, 10);
     floor(4096, 2);
     [1452, 8972].into_iter().for_each(|mtu| raw(mtu, 2));
+    cores(1);
 }
 
 /// A thread that a profiler can tell from the other.
@@ -385,6 +391,50 @@ fn raw(mtu: usize, seconds: u64) {
     let sent = client.join().expect("the client");
     let received = server.join().expect("the server");
     println!("raw, {mtu} bytes a datagram: {sent:.1} Gb/s sent, {received:.1} Gb/s received");
+}
+
+/// One buffer of 64 KiB, filled by one core and read by the other, in turns.
+fn cores(seconds: u64) {
+    const BYTES: usize = 64 << 10;
+    let (there, came) = mpsc::sync_channel::<Vec<u8>>(1);
+    let (back, returned) = mpsc::sync_channel(1);
+    let reader = thread("server", move || {
+        pin(CoreId(0)).expect("a core");
+        let mut own = vec![0; BYTES];
+        loop {
+            match came.try_recv() {
+                Ok(buf) => {
+                    own.copy_from_slice(&buf);
+                    std::hint::black_box(&own);
+                    if back.send(buf).is_err() {
+                        return;
+                    }
+                }
+                Err(mpsc::TryRecvError::Empty) => std::hint::spin_loop(),
+                Err(mpsc::TryRecvError::Disconnected) => return,
+            }
+        }
+    });
+    let writer = thread("client", move || {
+        pin(CoreId(1)).expect("a core");
+        let (clock, own) = (HostClock::new(), vec![7; BYTES]);
+        let (mut buf, mut rounds, begun) = (vec![0; BYTES], 0, clock.mono());
+        while clock.mono().since(begun) < Nanos::from_secs(seconds) {
+            buf.copy_from_slice(&own);
+            there.send(buf).expect("the reader lives");
+            buf = loop {
+                match returned.try_recv() {
+                    Ok(buf) => break buf,
+                    Err(_) => std::hint::spin_loop(),
+                }
+            };
+            rounds += 1;
+        }
+        (rounds * BYTES * 8) as f64 / clock.mono().since(begun).0 as f64
+    });
+    let rate = writer.join().expect("the writer");
+    reader.join().expect("the reader");
+    println!("cores, 64 KiB there and back: {rate:.1} Gb/s");
 }
 
 fn rss_bytes() -> f64 {

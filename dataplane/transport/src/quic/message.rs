@@ -136,6 +136,8 @@ impl Rest {
 pub(crate) struct Incoming {
     header: HeaderBytes,
     header_len: usize,
+    /// Length of the body, once the header is known.
+    body_bytes: Option<usize>,
     body: Vec<Bytes>,
     /// Bytes of the body that are still to come, once the header is known.
     missing: Option<usize>,
@@ -156,7 +158,13 @@ pub(crate) enum Read {
 
 impl Incoming {
     pub(crate) fn new() -> Incoming {
-        Incoming { header: [0; HEADER_BYTES], header_len: 0, body: Vec::new(), missing: None }
+        Incoming {
+            header: [0; HEADER_BYTES],
+            header_len: 0,
+            body_bytes: None,
+            body: Vec::new(),
+            missing: None,
+        }
     }
 
     /// Reads what is there. The second value: the peer must be told of room that came free.
@@ -189,7 +197,8 @@ impl Incoming {
             if self.header_len < HEADER_BYTES {
                 return Ok(());
             }
-            self.missing = Some(Envelope::read(&self.header)?.body_bytes as usize);
+            self.body_bytes = Some(Envelope::read(&self.header)?.body_bytes as usize);
+            self.missing = self.body_bytes;
         }
         if bytes.is_empty() {
             return Ok(());
@@ -202,9 +211,8 @@ impl Incoming {
 
     /// Length of the whole message, once its header is there.
     pub(crate) fn len_bytes(&self) -> Option<u64> {
-        let missing = self.missing?;
-        let body: usize = self.body.iter().map(Bytes::len).sum();
-        Some((HEADER_BYTES + body + missing) as u64)
+        let body_bytes = self.body_bytes?;
+        Some((HEADER_BYTES + body_bytes) as u64)
     }
 
     /// The message, once it is whole.
