@@ -146,12 +146,18 @@ fn one(
         }
     };
     let ratio = ratio.filter(|r| r.low.is_finite() && r.high.is_finite() && r.low > 0.0);
-    let plain = |way: &Value| match metric.name {
+    let is_response = |document: &Value| {
+        Timeline::read(document, job, direction).is_some_and(|timeline| timeline.is_response)
+    };
+    let plain = |document: &Value, way: &Value| match metric.name {
         "IOPS" => way["iops"].as_f64().unwrap_or(0.0),
         name => {
             let key = if name.starts_with("p50") { "50.000000" } else { "99.000000" };
-            let family = crate::told(way).map(|(_, family)| &family["percentile"][key]);
-            family.and_then(Value::as_f64).unwrap_or(0.0)
+            let family = match is_response(document) {
+                true => Some(&way["rt_ns"]),
+                false => crate::told(way).map(|(_, family)| family),
+            };
+            family.and_then(|family| family["percentile"][key].as_f64()).unwrap_or(0.0)
         }
     };
     let verdict = ratio.map_or(Verdict::TooLittle, |ratio| judge(&ratio, metric.more_is_better));
@@ -159,8 +165,8 @@ fn one(
         job: job.to_owned(),
         direction,
         metric: metric.name,
-        a: plain(ways[0]),
-        b: plain(ways[1]),
+        a: plain(a, ways[0]),
+        b: plain(b, ways[1]),
         ratio,
         verdict,
         ground,

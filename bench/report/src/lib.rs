@@ -1,6 +1,6 @@
 //! One page that shows a run, or two side by side.
 //!
-//! [`read`] takes the text of a document of `isotherm bench` or of fio itself; [`page`] makes an
+//! [`read`] takes the text of a document of `isotherm bench`, `isotherm load` or fio itself; [`page`] makes an
 //! HTML page of one or more. The page is one file, asks nothing of any network, and holds the
 //! documents that it was made of.
 //!
@@ -36,7 +36,7 @@ pub enum ReportError {
     #[error("there is no document in it")]
     Empty,
     /// It is JSON, and not of a run.
-    #[error("it is no document of isotherm bench or fio: it has no jobs")]
+    #[error("it is no document of isotherm bench, isotherm load or fio: it has no jobs")]
     NoJobs,
     /// A page of nothing.
     #[error("no document was given")]
@@ -56,7 +56,7 @@ pub fn read(text: &str) -> Result<Value, ReportError> {
 
 /// The directions of a job in which anything was done.
 fn directions(job: &Value) -> impl Iterator<Item = (&'static str, &Value)> {
-    let ways = ["read", "write", "trim", "mixed"].map(|word| (word, &job[word]));
+    let ways = ["read", "write", "trim", "delete", "mixed"].map(|word| (word, &job[word]));
     ways.into_iter().filter(|(_, way)| way["total_ios"].as_u64().unwrap_or(0) > 0)
 }
 

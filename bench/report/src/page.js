@@ -72,7 +72,7 @@
   // The times of a direction that have percentiles, as points.
   const told = way => ['lat_ns', 'clat_ns'].map(name => way && way[name]).find(family => family && family.percentile);
   const curve = family => Object.entries(family.percentile).map(([p, ns]) => [+p, ns]).filter(([p, ns]) => p < 100 && ns > 0);
-  const WAYS = ['read', 'write', 'trim'];
+  const WAYS = ['read', 'write', 'trim', 'delete'];
 
   const cellStart = (cells, index) => {
     if (index === 0) return cells.first_ns / 2;
@@ -100,6 +100,66 @@
           height: (bottom - top).toFixed(1), style: `fill: rgb(var(--heat1) / ${(0.08 + 0.92 * share).toFixed(2)})` }, svg);
       }
     });
+  };
+
+  // The time within which a share of a column's requests were done: the end of its cell.
+  const within = (cells, column, share) => {
+    let sum = 0, total = 0;
+    for (let i = 1; i < column.length; i += 2) total += column[i];
+    for (let i = 0; i < column.length; i += 2) {
+      sum += column[i + 1];
+      if (sum >= total * share) return cellStart(cells, column[i] + 1);
+    }
+    return 0;
+  };
+
+  // Times from the intended start, a line for each run: where there is more than one to be told apart.
+  const responses = word => {
+    const rows = [];
+    for (const { name, root } of documents) for (const line of (root.isotherm || {}).timelines || []) {
+      if (!line[word] || !line[word].rt_cells) continue;
+      // The last stretch is rarely whole.
+      const columns = line[word].rt_cells.slice(0, Math.max(line[word].rt_cells.length - 1, 1)), every = line.every_ms / 1e3;
+      const at = share => columns.map((column, i) => [(i + 0.5) * every, within(root.isotherm.cells, column, share)]).filter(([, ns]) => ns > 0);
+      rows.push({ label: documents.length > 1 ? name : line.job, p50: at(0.5), p99: at(0.99), end: columns.length * every });
+    }
+    const shown = rows.filter(row => row.p99.length > 0).slice(0, COLOURS.length);
+    if (shown.length === 0) return;
+    const all = shown.flatMap(row => [...row.p50, ...row.p99].map(([, ns]) => ns));
+    const from = Math.min(...all), to = Math.max(...all) * 1.0001 + 1, end = Math.max(...shown.map(row => row.end));
+    const [svg, box] = figure('responses', `Response time over time, ${word}`,
+      'From the moment at which a request was to be sent: the thick line is p99 of each stretch of time, the thin one p50. The schedule is the same for all, so that a peak of one line alone is its own.', charts);
+    const x = linear(0, end, LEFT, WIDE - RIGHT), y = log(from, to, HIGH - BOTTOM, TOP);
+    axes(svg, x, evenly(0, end, 8), v => `${+v.toFixed(1)} s`, y, decades(from, to), time);
+    shown.forEach((row, i) => {
+      path(svg, row.p99.map(([s, ns]) => [x(s), y(ns)]), COLOURS[i]);
+      path(svg, row.p50.map(([s, ns]) => [x(s), y(ns)]), COLOURS[i], 0.8);
+    });
+    legend(box, shown.map((row, i) => [row.label, COLOURS[i]]));
+  };
+
+  // How busy each disk was over time: a row for each disk, a column for each stretch.
+  const busy = (name, one) => {
+    const rows = one.share.length, columns = Math.max(...one.share.map(row => row.length));
+    if (!(rows > 0 && columns > 0)) return;
+    const [svg] = figure('busy', `${name}: how busy each disk was${documents.length > 1 ? '' : `, ${one.job}`}`,
+      'Each row is a disk, the hottest first, each column a stretch of time; the darker, the more of it the disk has worked. A dark row is a hot or a slow disk, a dark column a burst that all of them felt.', charts);
+    const step = Math.max(4, Math.min(16, 360 / rows)), high = TOP + rows * step + BOTTOM;
+    svg.setAttribute('viewBox', `0 0 ${WIDE} ${high}`);
+    const every = one.every_ms / 1e3, end = columns * every, left = LEFT + 50, x = linear(0, end, left, WIDE - RIGHT);
+    const order = one.share.map((_, disk) => disk).sort((a, b) => one.mean[b] - one.mean[a]);
+    order.forEach((disk, row) => {
+      const top = TOP + row * step;
+      // As many names as can be read.
+      if (step >= 10 || row % Math.ceil(10 / step) === 0) node('text', { x: left - 6, y: top + step / 2 + 4, 'text-anchor': 'end' }, svg).textContent = one.disks[disk];
+      one.share[disk].forEach((share, at) => {
+        if (share === null) return;
+        const cell = node('rect', { x: x(at * every).toFixed(1), y: top.toFixed(1), width: (x(every) - x(0)).toFixed(2), height: step.toFixed(1),
+          style: `fill: rgb(var(--heat1) / ${Math.min(1, share).toFixed(3)})` }, svg);
+        node('title', {}, cell).textContent = `${one.disks[disk]}, ${at * every} s: ${Math.round(share * 100)} %`;
+      });
+    });
+    for (const value of evenly(0, end, 8)) node('text', { x: x(value), y: high - BOTTOM + 16, 'text-anchor': 'middle' }, svg).textContent = `${+value.toFixed(1)} s`;
   };
 
   const rates = (kind, title, says, unit, of) => {
@@ -172,9 +232,11 @@
   };
 
   html('h2', 'Charts', charts);
+  WAYS.forEach(responses);
   for (const { name, root } of documents) for (const line of (root.isotherm || {}).timelines || []) for (const word of WAYS) {
     if (line[word] && line[word].cells) heat(name, root, line, word);
   }
+  for (const { name, root } of documents) for (const one of (root.isotherm || {}).disk_busy || []) busy(name, one);
   percentiles();
   rates('iops', 'IOPS over time', 'Requests completed in each second: dips are stalls, a fall that stays is a disk or a cache that changed.', '', way => way.ios);
   rates('bandwidth', 'Bandwidth over time', 'Bytes carried in each second.', 'B/s', way => way.bytes);

@@ -28,7 +28,7 @@ struct Column {
     says: &'static str,
 }
 
-const COLUMNS: [Column; 11] = [
+const COLUMNS: [Column; 13] = [
     Column {
         title: "IOPS",
         path: "/iops",
@@ -79,6 +79,12 @@ const COLUMNS: [Column; 11] = [
         says: "The slowest request.",
     },
     Column {
+        title: "rt p50",
+        path: "/rt_ns/percentile/50.000000",
+        unit: Unit::Nanoseconds,
+        says: "As p50, but from the moment at which a request was to be sent by the offered rate.",
+    },
+    Column {
         title: "rt p99",
         path: "/rt_ns/percentile/99.000000",
         unit: Unit::Nanoseconds,
@@ -97,6 +103,12 @@ const COLUMNS: [Column; 11] = [
         path: "/unsent_ios",
         unit: Unit::Count,
         says: "Requests whose time came before the end and that were never sent.",
+    },
+    Column {
+        title: "failed",
+        path: "/failed_ios",
+        unit: Unit::Count,
+        says: "Requests that failed; they have no time in the percentiles.",
     },
 ];
 

@@ -10,6 +10,8 @@ pub(crate) struct Timeline {
     pub(crate) every_s: f64,
     pub(crate) ios: Vec<f64>,
     pub(crate) bytes: Vec<f64>,
+    /// Its times count from the intended start.
+    pub(crate) is_response: bool,
     /// For each stretch: cell and count.
     cells: Vec<Vec<(usize, f64)>>,
     scale: Cells,
@@ -43,12 +45,15 @@ impl Timeline {
         let numbers = |values: &Value| -> Vec<f64> {
             values.as_array().into_iter().flatten().filter_map(Value::as_f64).collect()
         };
-        let cells = way["cells"].as_array()?.iter().map(|column| {
+        // From the intended start, where it is told: what a user waited.
+        let from_intended = way["rt_cells"].as_array();
+        let cells = from_intended.or(way["cells"].as_array())?.iter().map(|column| {
             let flat = numbers(column);
             flat.chunks_exact(2).map(|pair| (pair[0] as usize, pair[1])).collect()
         });
         let mut timeline = Timeline {
             every_s: line["every_ms"].as_f64()? / 1e3,
+            is_response: from_intended.is_some(),
             ios: numbers(&way["ios"]),
             bytes: numbers(&way["bytes"]),
             cells: cells.collect(),
@@ -117,5 +122,18 @@ mod tests {
         assert_eq!(line.quantile_ns(&[0], 0.5), 544.0);
         assert_eq!(line.quantile_ns(&[1], 1.0), 1152.0);
         assert!(Timeline::read(&document, "a", "write").is_none());
+        assert!(!line.is_response);
+    }
+
+    #[test]
+    fn times_from_the_intended_start_count_where_they_are_told() {
+        let document = json!({"isotherm": {
+            "cells": {"first_ns": 256, "per_octave": 8},
+            "timelines": [{"job": "a", "every_ms": 500, "read": {
+                "ios": [10, 1], "bytes": [10, 1], "cells": [[9, 10], []], "rt_cells": [[17, 10], []]
+            }}]
+        }});
+        let line = Timeline::read(&document, "a", "read").unwrap();
+        assert_eq!((line.is_response, line.quantile_ns(&[0], 1.0)), (true, 1152.0));
     }
 }
