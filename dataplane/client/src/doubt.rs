@@ -167,7 +167,8 @@ impl Inner {
         Ok(())
     }
 
-    /// Whether a member has its cell; what was given up for good has nothing.
+    /// Whether a member has its cell and no tombstone; what was given up for good has nothing. One
+    /// that has it damaged has it: of a tombstone the index alone says that it is there.
     async fn ask_whether(
         &self,
         stripe: &StripeRef,
@@ -182,7 +183,7 @@ impl Inner {
         let patience = self.handle.now() + self.config.cell_patience;
         let terms = Terms { until: patience.min(terms.until), ..terms };
         match self.ask(disk, Ask::Stat { key }, Body::Empty, 0, terms).await {
-            Ok(_) => Ok(true),
+            Ok(_) | Err(Fault::Failed(Failure::Io | Failure::Damaged)) => Ok(true),
             Err(Fault::Failed(Failure::NotFound)) => Ok(false),
             Err(fault) => Err(fault),
         }

@@ -188,7 +188,7 @@ impl Inner {
         let (mut good, mut bad, mut deleted) = (Vec::new(), Vec::new(), false);
         let (mut is_absent, mut trusted) = (0, 0);
         while let Some((cell, result)) = asks.next().await {
-            if matches!(result, Ok(_) | Err(Fault::Failed(Failure::NotFound))) {
+            if result.is_ok() || result.as_ref().is_err_and(|fault| fault.is_loss()) {
                 trusted += usize::from(self.doubt_of_cell(stripe, cell) < Doubt::Harmed);
             }
             match result {

@@ -6,8 +6,8 @@
 //! stop: "go away" ─> requests under way are answered ─> stores closed ─> sessions closed
 //! ```
 //!
-//! What must always hold: requests of one session and of one disk are bounded; a stopped node has
-//! answered what it took, or refused it.
+//! What must always hold: requests of one session and of one disk are bounded; each is answered by
+//! its deadline, whatever its disk does; a stopped node has answered what it took, or refused it.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -38,6 +38,9 @@ pub struct NodeConfig {
     /// A tombstone that was released is held so much longer: more than a request can be on its
     /// way, so that a repair that began before the delete finds it.
     pub release_after: Nanos,
+    /// A disk that has given nothing back for so long, and has something to give, is stuck: it
+    /// takes no more requests until it moves.
+    pub stuck_after: Nanos,
     /// Of its cluster map.
     pub map_version: u64,
     /// How long a stop waits for requests under way.
@@ -52,6 +55,7 @@ impl Default for NodeConfig {
             requests_max: 256,
             held_bytes_max: 16 << 20,
             release_after: Nanos::from_secs(60),
+            stuck_after: Nanos::from_secs(5),
             map_version: 0,
             stop_patience: Nanos::from_secs(10),
         }
@@ -129,8 +133,12 @@ impl Node {
     /// by side with others; until then its requests are refused.
     pub fn add_disk(&self, uuid: DiskUuid, name: &str, disk: Disk) {
         let config = &self.inner.config;
-        let limits = Limits { requests: config.requests_max, bytes: config.held_bytes_max };
-        let shelf = Rc::new(Shelf::new(uuid, name.to_owned(), limits));
+        let limits = Limits {
+            requests: config.requests_max,
+            bytes: config.held_bytes_max,
+            stuck_after: config.stuck_after,
+        };
+        let shelf = Rc::new(Shelf::new(self.handle(), uuid, name.to_owned(), limits));
         self.inner.shelves.borrow_mut().insert(uuid, Rc::clone(&shelf));
         let world = self.inner.world.clone();
         let options = config.store.clone();
@@ -153,8 +161,8 @@ impl Node {
 
     /// Gives it a disk that could not even be opened as a device, so that reports name it.
     pub fn add_failed(&self, uuid: DiskUuid, name: &str, why: &str) {
-        let limits = Limits { requests: 0, bytes: 0 };
-        let shelf = Rc::new(Shelf::new(uuid, name.to_owned(), limits));
+        let limits = Limits { requests: 0, bytes: 0, stuck_after: Nanos::ZERO };
+        let shelf = Rc::new(Shelf::new(self.handle(), uuid, name.to_owned(), limits));
         *shelf.state.borrow_mut() = State::Failed(why.to_owned());
         self.inner.shelves.borrow_mut().insert(uuid, shelf);
     }
@@ -328,14 +336,33 @@ impl Inner {
         shelf.release_due(&store, now);
         let release_at = now + self.config.release_after;
         let arrived = Arrived { now, release_at };
-        let outcome = match reserve::asked(&request, now) {
-            Some(_) if doubt::names_own(&request.ask) => Some(Err(Failure::BadRequest)),
-            Some(asked) => {
-                reserve::serve(&shelf, &store, &reservations, &connection, ticket, asked).await
+        let serving = async {
+            match reserve::asked(&request, now) {
+                Some(_) if doubt::names_own(&request.ask) => Some(Err(Failure::BadRequest)),
+                Some(reserved) => {
+                    reserve::serve(&shelf, &store, &reservations, &connection, ticket, reserved)
+                        .await
+                }
+                None => Some(serve(&shelf, &store, &request, &envelope, asked.body, arrived).await),
             }
-            None => Some(serve(&shelf, &store, &request, &envelope, asked.body, arrived).await),
+        };
+        let mut serving = std::pin::pin!(serving);
+        let in_time = match request.deadline_us {
+            0 => Ok(serving.as_mut().await),
+            length => {
+                let length = Nanos::from_micros(u64::from(length));
+                self.world.handle.timeout(length, serving.as_mut()).await
+            }
         };
         self.requests.set(self.requests.get() - 1);
+        let Ok(outcome) = in_time else {
+            // Nobody waits any more. What it holds it holds until the disk lets go, so that a disk
+            // that does not is asked no more than it was.
+            shelf.tally.borrow_mut().failed(Failure::Late);
+            connection.answer(ticket, failed(Failure::Late));
+            let _ = serving.await;
+            return;
+        };
         let Some(outcome) = outcome else {
             shelf.tally.borrow_mut().dropped += 1;
             return connection.refuse(ticket);

@@ -1,11 +1,12 @@
 //! One disk of a core: being opened, open, or why not; and what its requests may hold at once.
 //!
 //! What must always hold: a disk that is stuck holds no more than its share of requests and of
-//! payload, so its siblings have theirs.
+//! payload, so its siblings have theirs; it says so and is asked no more until it moves.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 
+use isotherm_reactor::Handle;
 use isotherm_seam::{Key, Mono, Nanos};
 use isotherm_store::sched::Class as DiskClass;
 use isotherm_store::{RecoveryReport, Status, Store};
@@ -29,7 +30,10 @@ pub(crate) struct Shelf {
     reserved: Cell<u32>,
     /// Payload bytes that they hold or will.
     held_bytes: Cell<u64>,
+    /// When it last gave something back, or began to be asked.
+    moved: Cell<Mono>,
     limits: Limits,
+    handle: Handle,
 }
 
 /// Released tombstones that wait: 40 bytes each.
@@ -44,6 +48,8 @@ const RESERVATIONS: u32 = 4;
 pub(crate) struct Limits {
     pub(crate) requests: u32,
     pub(crate) bytes: u64,
+    /// See [`crate::NodeConfig::stuck_after`].
+    pub(crate) stuck_after: Nanos,
 }
 
 pub(crate) enum State {
@@ -66,6 +72,8 @@ pub struct ShelfReport {
     pub doubt: Doubt,
     /// Released tombstones that are held a while longer.
     pub releases: usize,
+    /// How long it has given nothing back although something waits, if that is long.
+    pub stuck: Option<Nanos>,
     /// What was asked of it.
     pub tally: Tally,
     /// Requests under way.
@@ -90,7 +98,7 @@ pub enum ShelfState {
 }
 
 impl Shelf {
-    pub(crate) fn new(uuid: DiskUuid, name: String, limits: Limits) -> Shelf {
+    pub(crate) fn new(handle: &Handle, uuid: DiskUuid, name: String, limits: Limits) -> Shelf {
         Shelf {
             uuid,
             name,
@@ -101,7 +109,9 @@ impl Shelf {
             requests: Cell::new(0),
             reserved: Cell::new(0),
             held_bytes: Cell::new(0),
+            moved: Cell::new(Mono::ZERO),
             limits,
+            handle: handle.clone(),
         }
     }
 
@@ -116,6 +126,13 @@ impl Shelf {
 
     /// Room for one more request that holds so many bytes, until the claim is dropped.
     pub(crate) fn admit(&self, store: &Store, bytes: u64) -> Result<Claim<'_>, Failure> {
+        let now = self.handle.now();
+        if let Some(expected) = self.stuck_for(now) {
+            return Err(Failure::Busy { expected });
+        }
+        if self.requests.get() == 0 {
+            self.moved.set(now);
+        }
         let requests = self.requests.get() + 1;
         let held_bytes = self.held_bytes.get() + bytes;
         if requests > self.limits.requests || held_bytes > self.limits.bytes {
@@ -136,6 +153,12 @@ impl Shelf {
         }
         self.reserved.set(reserved);
         Ok(Waits { shelf: self })
+    }
+
+    /// How long it has given nothing back although something waits; `None` while that is not long.
+    fn stuck_for(&self, now: Mono) -> Option<Nanos> {
+        let still = now.since(self.moved.get());
+        (self.requests.get() > 0 && still > self.limits.stuck_after).then_some(still)
     }
 
     /// Every member has the tombstone. It is held a while longer nevertheless, so that a put that
@@ -172,6 +195,7 @@ impl Shelf {
             state,
             doubt: self.doubted.get().doubt,
             releases: self.releases.borrow().len(),
+            stuck: self.stuck_for(self.handle.now()),
             tally: self.tally.borrow().clone(),
             requests: self.requests.get(),
             expected_wait,
@@ -199,6 +223,7 @@ pub(crate) struct Claim<'a> {
 
 impl Drop for Claim<'_> {
     fn drop(&mut self) {
+        self.shelf.moved.set(self.shelf.handle.now());
         self.shelf.requests.set(self.shelf.requests.get() - 1);
         self.shelf.held_bytes.set(self.shelf.held_bytes.get() - self.bytes);
     }

@@ -4,6 +4,7 @@ mod died;
 mod doubt;
 mod rig;
 mod steered;
+mod stuck;
 
 use bytes::Bytes;
 use isotherm_client::{Class, ClientConfig, ClientError, ListFrom, Locator, RepairReport};

@@ -231,14 +231,17 @@ impl Rig {
     }
 
     fn turn_until(&mut self, mut is_done: impl FnMut(&Rig) -> bool) {
-        while !is_done(self) {
-            let is_over = !self.step();
-            assert!(!is_over || is_done(self), "everything sleeps for ever");
+        loop {
+            self.turn();
+            if is_done(self) {
+                return;
+            }
+            assert!(self.advance(), "everything sleeps for ever");
         }
     }
 
-    /// Turns every core until nothing is left to do now, then the clock. False if nothing is due.
-    fn step(&mut self) -> bool {
+    /// Turns every core until nothing is left to do now.
+    fn turn(&mut self) {
         loop {
             let mut worked = self.core.turn();
             worked |= self.mortal.as_mut().is_some_and(Core::turn);
@@ -249,6 +252,10 @@ impl Rig {
                 break;
             }
         }
+    }
+
+    /// Turns the clock to what is due next. False if nothing is.
+    fn advance(&mut self) -> bool {
         let cores = self.machines.iter().filter_map(|machine| machine.core.as_ref());
         let clients = [&self.core].into_iter().chain(&self.mortal).map(Core::due);
         match cores.map(Core::due).chain(clients).min() {
