@@ -2,51 +2,14 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::fmt;
 use std::ops::Range;
-use std::str::FromStr;
 
 use bytes::Bytes;
-use isotherm_client::{Client, ClientError, Locator, Refusal, cell_range};
+use isotherm_client::{Client, ClientError, Locator, ReadPolicy, Refusal, cell_range};
 use isotherm_erasure::Scheme;
 use isotherm_wire::Failure;
 
 use crate::objects::{ObjectId, Objects, Trouble};
-
-/// How the client reads.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum ReadPolicy {
-    /// As it does when it is told nothing: the data cells, and others where those are slow.
-    #[default]
-    Default,
-}
-
-impl ReadPolicy {
-    /// The policies that the client knows.
-    pub const ALL: [ReadPolicy; 1] = [ReadPolicy::Default];
-}
-
-impl fmt::Display for ReadPolicy {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            ReadPolicy::Default => "default",
-        })
-    }
-}
-
-/// A word that names no policy.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("there is no policy {0:?}; there are: {known}", known = ReadPolicy::ALL.map(|policy| policy.to_string()).join(", "))]
-pub struct ReadPolicyError(String);
-
-impl FromStr for ReadPolicy {
-    type Err = ReadPolicyError;
-
-    fn from_str(text: &str) -> Result<ReadPolicy, ReadPolicyError> {
-        let found = ReadPolicy::ALL.into_iter().find(|policy| policy.to_string() == text);
-        found.ok_or_else(|| ReadPolicyError(text.to_owned()))
-    }
-}
 
 /// The objects of a load in a cluster. It keeps their locators, which nobody else has: what it does
 /// not delete stays until somebody lists it.
@@ -84,9 +47,7 @@ impl Objects for ClientObjects {
         policy: &ReadPolicy,
     ) -> Result<Vec<u8>, Trouble> {
         let locator = self.locator(object)?;
-        match policy {
-            ReadPolicy::Default => self.client.get(&locator, Some(range)).await.map_err(trouble),
-        }
+        self.client.get_by(*policy, &locator, Some(range)).await.map_err(trouble)
     }
 
     async fn delete(&self, object: ObjectId) -> Result<(), Trouble> {
@@ -129,11 +90,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_policy_is_its_word() {
-        for policy in ReadPolicy::ALL {
-            assert_eq!(policy.to_string().parse(), Ok(policy));
-        }
-        let error = "fastest".parse::<ReadPolicy>().unwrap_err().to_string();
-        assert!(error.contains("fastest") && error.contains("default"), "{error}");
+    fn what_a_disk_refuses_says_whether_there_is_room() {
+        let of = |why| trouble(ClientError::NoGroup { why });
+        assert_eq!(of(Refusal::Failed(Failure::Full)), Trouble::NoRoom);
+        assert_eq!(of(Refusal::Unreachable), Trouble::Unavailable);
+        assert_eq!(of(Refusal::Failed(Failure::BadRequest)), Trouble::Refused);
+        assert!(trouble(ClientError::NotFound).is_broken_promise());
+        assert!(!trouble(ClientError::Late).is_broken_promise());
     }
 }

@@ -56,7 +56,7 @@ mod timeline;
 
 pub use burst::{ALPHA, BurstLaw};
 pub use busy::{Busy, Worked};
-pub use client::{ClientObjects, ReadPolicy, ReadPolicyError};
+pub use client::ClientObjects;
 pub use cluster::{Cluster, ClusterConfig, ClusterError};
 pub use demand::Demand;
 pub use document::{Header, document};

@@ -180,7 +180,7 @@ impl Plan {
                 return Err(PlanError::Share(common));
             }
             let is_law = law.on_mean_s.is_finite() && law.on_mean_s > 0.0;
-            if !is_law || !(law.duty > 0.0 && law.duty < 1.0) {
+            if !(is_law && law.duty > 0.0 && law.duty < 1.0) {
                 return Err(PlanError::Burst(law));
             }
         }

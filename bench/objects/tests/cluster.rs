@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use isotherm_client::ClientConfig;
+use isotherm_client::{ClientConfig, ReadPolicy};
 use isotherm_objects::{
     ArrivalLaw, BurstLaw, Busy, ClientObjects, Cluster, ClusterConfig, Header, Kind, Mix, Part,
-    Pass, Plan, ReadPolicy, RunConfig, Runner, SizeLaw, document,
+    Pass, Plan, RunConfig, Runner, SizeLaw, document,
 };
 use isotherm_seam::{Nanos, Wall};
 
@@ -38,6 +38,10 @@ fn plan() -> Plan {
 }
 
 fn run(plan: &Plan, device: &str) -> (Pass, Busy) {
+    run_by(ReadPolicy::Direct, plan, device)
+}
+
+fn run_by(policy: ReadPolicy, plan: &Plan, device: &str) -> (Pass, Busy) {
     let mut cluster = cluster(device);
     let objects = ClientObjects::new(cluster.client().clone());
     let stop = Arc::new(AtomicBool::new(false));
@@ -50,7 +54,7 @@ fn run(plan: &Plan, device: &str) -> (Pass, Busy) {
     let pass = cluster.run(
         second,
         &mut |cluster| busy.look(cluster.handle().now(), &cluster.worked()),
-        async move { pass.pass(&ReadPolicy::Default).await },
+        async move { pass.pass(&policy).await },
     );
     let left = cluster.run(second, &mut |_| {}, async move { runner.clear().await });
     assert_eq!(left, 0);
@@ -122,4 +126,19 @@ fn a_read_of_one_cell_moves_one_arm() {
     let work = |busy: &Busy| (0..6).map(|disk| busy.share(disk)).sum::<f64>();
     let times = work(&whole.1) / work(&cell.1);
     assert!((3.0..5.0).contains(&times), "four arms against one: {times}");
+}
+
+#[test]
+fn every_policy_reads_what_was_put() {
+    let plan = Plan { runtime: Nanos::from_secs(3), hot: 0.3, ..plan() };
+    let mut scheduled = None;
+    for policy in ReadPolicy::ALL {
+        let (pass, _) = run_by(policy, &plan, "hdd:exos-x24,memory:512M");
+        assert_eq!((pass.wrong, pass.unfinished), (0, 0), "{policy}: {:?}", pass.told);
+        let reads = pass.kind(Kind::Read);
+        assert!(reads.failures() == 0 && reads.done() > 20, "{policy}: {:?}", reads.failed);
+        let sent = reads.done() + reads.unsent;
+        assert_eq!(*scheduled.get_or_insert(sent), sent, "{policy}: the same schedule for all");
+        assert_eq!(pass.policy, policy.name());
+    }
 }

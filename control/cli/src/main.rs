@@ -12,6 +12,7 @@ mod disks;
 mod gateway;
 mod hdd;
 mod http;
+mod load;
 mod machine;
 mod node;
 mod objects;
@@ -42,6 +43,7 @@ enum Verb {
     Gateway(gateway::GatewayCommand),
     Get(objects::GetCommand),
     Hdd(hdd::HddCommand),
+    Load(load::LoadCommand),
     Ls(objects::LsCommand),
     Node(node::NodeCommand),
     Put(objects::PutCommand),
@@ -86,6 +88,7 @@ fn run(verb: Verb) -> anyhow::Result<ExitCode> {
         Verb::Gateway(command) => command.run(),
         Verb::Get(command) => command.run(),
         Verb::Hdd(command) => command.run(),
+        Verb::Load(command) => command.run(),
         Verb::Ls(command) => command.run(),
         Verb::Node(command) => command.run(),
         Verb::Put(command) => command.run(),

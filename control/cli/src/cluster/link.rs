@@ -63,6 +63,11 @@ impl Link {
         self.reactor.handle().clone()
     }
 
+    /// Its client.
+    pub(crate) fn client(&self) -> Client {
+        self.client.clone()
+    }
+
     /// Runs a job. `None` if it was cut short by Ctrl-C.
     pub(crate) fn run<T: 'static, F: Future<Output = T> + 'static>(
         &mut self,
