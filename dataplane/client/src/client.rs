@@ -13,6 +13,7 @@ use isotherm_wire::Class;
 
 use crate::ask::Terms;
 use crate::delete::Releases;
+use crate::layout::STRIPED_FROM_BYTES;
 use crate::links::Links;
 use crate::loads::{Loads, Patience};
 use crate::policy::{Act, ReadPolicy};
@@ -30,6 +31,11 @@ pub struct ClientConfig {
     pub cell_patience: Nanos,
     /// After so long a read asks other disks as well.
     pub hedge_after: Nanos,
+    /// Of a thousand reads so many may do that sooner, when they take longer than 95 of 100 do.
+    pub hedges_per_mille: u32,
+    /// Objects from this length on are cut into stripes; shorter ones are kept in copies, which
+    /// take more room and one arm movement a read.
+    pub striped_from_bytes: u64,
     /// Which disks serve a read that several could serve.
     pub read_policy: ReadPolicy,
     /// Groups that a stripe is tried on before a put fails.
@@ -46,6 +52,8 @@ impl Default for ClientConfig {
             deadline: Nanos::from_secs(10),
             cell_patience: Nanos::from_secs(2),
             hedge_after: Nanos::from_millis(300),
+            hedges_per_mille: 30,
+            striped_from_bytes: STRIPED_FROM_BYTES,
             read_policy: ReadPolicy::default(),
             groups_tried: 4,
             stripes_at_once: 3,
@@ -123,7 +131,7 @@ impl Client {
                 mending: RefCell::default(),
                 releases: RefCell::default(),
                 loads: RefCell::default(),
-                patience: RefCell::new(Patience::new(config.hedge_after)),
+                patience: RefCell::new(Patience::new(config.hedge_after, config.hedges_per_mille)),
                 acts: Cell::default(),
                 counters: Cell::default(),
                 myself: myself.clone(),

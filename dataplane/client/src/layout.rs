@@ -6,8 +6,9 @@
 //! beyond              stripes of k MiB, cells of 1 MiB; the last one has what is left
 //! ```
 //!
-//! What must always hold: how an object is cut follows from its length and its codec alone, for
-//! ever: it is what its bytes are found by.
+//! What must always hold: how an object is cut follows from its class, its length and its codec
+//! alone, for ever: it is what its bytes are found by. The class stands in its locator; from which
+//! length on it is a stripe is for whoever puts it.
 
 use std::ops::Range;
 
@@ -39,7 +40,12 @@ pub fn stripe_bytes(scheme: Scheme) -> u64 {
 
 /// How an object of this length is kept.
 pub fn class_of(len_bytes: u64, scheme: Scheme) -> Class {
-    if len_bytes < STRIPED_FROM_BYTES {
+    class_from(len_bytes, scheme, STRIPED_FROM_BYTES)
+}
+
+/// The same where objects are cut from another length on.
+pub(crate) fn class_from(len_bytes: u64, scheme: Scheme, striped_from_bytes: u64) -> Class {
+    if len_bytes < striped_from_bytes {
         Class::Replicas
     } else if len_bytes <= stripe_bytes(scheme) {
         Class::Stripe

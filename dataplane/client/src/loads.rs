@@ -67,19 +67,20 @@ fn fading(age: Nanos) -> f64 {
 pub(crate) struct Patience {
     /// 95 of 100 reads are done by then, about.
     slow_ns: f64,
+    /// Further reads per read.
+    budget: f64,
     tokens: f64,
 }
 
-/// Further reads per read, and how many may be saved up.
-const BUDGET: f64 = 0.03;
+/// Further reads that may be saved up.
 const SAVED_MAX: f64 = 10.0;
 const QUANTILE: f64 = 0.95;
 /// Of the estimate that one read may move it by.
 const STEP: f64 = 0.05;
 
 impl Patience {
-    pub(crate) fn new(first: Nanos) -> Patience {
-        Patience { slow_ns: first.0 as f64, tokens: 1.0 }
+    pub(crate) fn new(first: Nanos, per_mille: u32) -> Patience {
+        Patience { slow_ns: first.0 as f64, budget: f64::from(per_mille) / 1000.0, tokens: 0.0 }
     }
 
     /// A read took so long.
@@ -88,7 +89,7 @@ impl Patience {
         let step = self.slow_ns * STEP;
         let above = took.0 as f64 > self.slow_ns;
         self.slow_ns += if above { step * QUANTILE } else { -step * (1.0 - QUANTILE) };
-        self.tokens = (self.tokens + BUDGET).min(SAVED_MAX);
+        self.tokens = (self.tokens + self.budget).min(SAVED_MAX);
     }
 
     /// A read that is not done by then is slow.
@@ -128,7 +129,7 @@ mod tests {
 
     #[test]
     fn one_read_in_twenty_is_slow_and_few_are_hedged() {
-        let mut patience = Patience::new(Nanos::from_millis(300));
+        let mut patience = Patience::new(Nanos::from_millis(300), 30);
         let mut draws = Draws::new(1, Domain::new("test.patience"), 0);
         let (mut slow, mut spent) = (0, 0);
         for round in 0..20_000 {

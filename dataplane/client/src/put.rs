@@ -20,7 +20,7 @@ use crate::ask::{Fault, Terms};
 use crate::client::{Client, Inner};
 use crate::error::{ClientError, Refusal};
 use crate::gather::Gather;
-use crate::layout::{MANIFEST_STRIPE, StripeRef, class_of, stripe_bytes};
+use crate::layout::{MANIFEST_STRIPE, StripeRef, class_from, stripe_bytes};
 use crate::locator::{Class, Locator};
 use crate::manifest::{Manifest, STRIPES_MAX, Stripe};
 use crate::note;
@@ -102,7 +102,8 @@ impl Upload {
     /// Puts what is left, and the manifest if there is one.
     pub async fn finish(mut self) -> Result<Locator, ClientError> {
         let inner = std::rc::Rc::clone(&self.client.inner);
-        let class = class_of(self.len_bytes, self.scheme);
+        let striped_from = inner.config.striped_from_bytes;
+        let class = class_from(self.len_bytes, self.scheme, striped_from);
         let last = self.pending.split().freeze();
         let (object, len_bytes, scheme) = (self.object, self.len_bytes, self.scheme);
         let locator = |group, crc| Locator {

@@ -95,3 +95,21 @@ fn every_policy_reads_around_what_is_damaged() {
         assert!(rig.client.counters().cells_bad > 0, "{policy}");
     }
 }
+
+/// From which length on objects are cut is for whoever puts them; who reads goes by the locator.
+#[test]
+fn short_objects_may_be_stripes_too() {
+    let config = ClientConfig { striped_from_bytes: 10_000, ..ClientConfig::default() };
+    let mut rig = Rig::with(4, 6, 1, "4+2", config);
+    let lengths = [9_999, 10_000, 100_001, (1 << 20) - 1];
+    let locators: Vec<Locator> = lengths.iter().map(|&len| put(&mut rig, len)).collect();
+    let classes = locators.iter().map(|locator| locator.class).collect::<Vec<_>>();
+    let stripe = isotherm_client::Class::Stripe;
+    assert_eq!(classes, [isotherm_client::Class::Replicas, stripe, stripe, stripe]);
+    for gone in [0, 3] {
+        rig.kill(gone);
+        for &locator in &locators {
+            check(&mut rig, ReadPolicy::Direct, locator);
+        }
+    }
+}
