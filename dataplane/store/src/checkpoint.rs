@@ -13,7 +13,8 @@
 //!
 //! What may go wrong: a full disk has no extent for the run. As only a checkpoint gives extents back,
 //! the last one is then written once more, which needs none and lets what is dead be emptied. If
-//! nothing is, many runs become one, which gives up more than it takes.
+//! nothing is, many runs become one, which gives up more than it takes. If there is no room beside
+//! that one, as a write failed, the last checkpoint is said again with the one run for the many.
 
 use std::rc::Rc;
 
@@ -38,16 +39,25 @@ impl Core {
     pub(crate) async fn checkpoint(self: &Rc<Core>, clean: bool) -> Result<(), PutError> {
         self.begin_checkpoint().await?;
         self.state.borrow_mut().checkpoint.wanted = false;
-        let mut result = self.write_checkpoint(clean).await;
-        if result == Err(PutError::Full) {
-            result = match self.say_again().await {
-                true => Ok(()),
-                false => self.merge_for_checkpoint().await,
-            };
-            if result.is_ok() {
-                result = self.write_checkpoint(clean).await;
+        let mut merges = true;
+        let result = loop {
+            let result = self.write_checkpoint(clean).await;
+            if result != Err(PutError::Full) {
+                break result;
             }
-        }
+            // Each time that it gains something there is less to gain.
+            if self.say_again().await {
+                continue;
+            }
+            if !std::mem::take(&mut merges) {
+                break result;
+            }
+            match self.merge_for_checkpoint().await {
+                // What it wrote and could not end is of no use to anybody.
+                Ok(()) | Err(PutError::Full) => {}
+                Err(why) => break Err(why),
+            }
+        };
         self.end_checkpoint();
         result
     }
@@ -101,8 +111,7 @@ impl Core {
                     *row = *now;
                 }
             }
-            let mut runs = Vec::new();
-            run.iter().chain(&state.runs).for_each(|run| run.encode(&mut runs));
+            let runs = encode_runs(run.iter().chain(&state.runs));
             Checkpoint {
                 uuid: self.uuid,
                 extent_blocks: self.medium.cut.extent_blocks,
@@ -142,28 +151,40 @@ impl Core {
     /// There is no extent for the run of a checkpoint, and only a checkpoint gives extents back: so
     /// the last one is written once more, which needs none. What it calls dead two have called
     /// dead then; and what it calls empty and holds no more than chunks that it does not name is
-    /// of no use to anybody. False if that gains nothing.
+    /// of no use to anybody. Runs that were merged since say the same as those that it named, so
+    /// they are named now, and what only the old ones needed dies. False if all that gains nothing.
     async fn say_again(self: &Rc<Core>) -> bool {
         let again = {
             let state = &mut *self.state.borrow_mut();
-            let Some(said) = state.checkpoint.said.take() else { return false };
-            for (row, id) in said.extents.iter().zip(state.extents.ids()) {
-                let was_empty = matches!(row.state, ExtentState::Free | ExtentState::Next);
-                let is_for_index = state.extents.row(id).stream == Stream::Index;
-                if was_empty && is_for_index && state.is_idle(id) {
-                    state.extents.kill(id, said.number);
+            let Some(mut said) = state.checkpoint.said.take() else { return false };
+            let number = state.checkpoint.last + 1;
+            let mut gives_up = false;
+            for (row, id) in said.extents.iter_mut().zip(state.extents.ids()) {
+                let now = *state.extents.row(id);
+                if now.stream != Stream::Index {
+                    continue;
+                }
+                if state.is_idle(id) {
+                    let was_empty = matches!(row.state, ExtentState::Free | ExtentState::Next);
+                    gives_up |= !was_empty;
+                    state.extents.kill(id, if was_empty { said.number } else { number });
+                }
+                let now = state.extents.row(id);
+                if can_hold(now.state) || now.state == ExtentState::Dead {
+                    *row = *now;
                 }
             }
-            if state.extents.to_empty(said.number + 1).is_empty() {
+            if !gives_up && state.extents.to_empty(said.number + 1).is_empty() {
                 state.checkpoint.said = Some(said);
                 return false;
             }
-            state.checkpoint.last += 1;
+            state.checkpoint.last = number;
             Checkpoint {
-                number: state.checkpoint.last,
+                number,
                 next_sequence: state.next_sequence,
                 next_incarnation: state.extents.next_incarnation(),
                 written_s: self.world.wall_s(),
+                runs: encode_runs(&state.runs),
                 ..said
             }
         };
@@ -333,6 +354,12 @@ impl Core {
             }
         }
     }
+}
+
+fn encode_runs<'a>(runs: impl IntoIterator<Item = &'a RunInfo>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    runs.into_iter().for_each(|run| run.encode(&mut bytes));
+    bytes
 }
 
 impl State {

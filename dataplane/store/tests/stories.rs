@@ -544,3 +544,65 @@ fn the_index_is_merged_into_the_last_extent() {
         rig.end().expect("all buffers are back");
     }
 }
+
+/// A disk that has one empty extent, and many runs of the index, each in an extent of its own, that
+/// could not be merged as one of them could not be read for a while. No run can be written behind
+/// another any more. The number of shards in it.
+fn full_of_runs(config: SimDiskConfig) -> (Rig, Store, u8) {
+    let mut rig = formatted(config);
+    let options = Options { reclaims: false, changes_max: 1_000, ..options() };
+    let opened = start::opened(&mut rig, &options, false).expect("it ends");
+    let store = opened.expect("it opens");
+    rig.run(put(store.clone(), 0, 100)).expect("it ends").expect("there is room");
+    rig.run(checkpoint(store.clone())).expect("it ends").expect("it is written");
+    let first = rig.log.borrow().of_kinds(&[Kind::Run])[0];
+    rig.log.borrow_mut().be_stubborn(first, u32::MAX);
+    let mut count = 1;
+    let store_extents = (0..16).filter(|extent| extent % 8 > 0);
+    let behind: Vec<u64> = store_extents
+        .flat_map(|extent| {
+            let start = extent * u64::from(EXTENT_BLOCKS);
+            // The last block says that an extent was emptied.
+            start + 4..start + u64::from(EXTENT_BLOCKS) - 1
+        })
+        .collect();
+    while store.status().extents.free > 1 {
+        rig.run(put(store.clone(), count, 0)).expect("it ends").expect("there is room");
+        count += 1;
+        behind.iter().for_each(|block| rig.log.borrow_mut().be_unwritable(*block, true));
+        rig.run(checkpoint(store.clone())).expect("it ends").expect("it is written");
+        behind.iter().for_each(|block| rig.log.borrow_mut().be_unwritable(*block, false));
+    }
+    rig.log.borrow_mut().be_stubborn(first, 0);
+    rig.run(put(store.clone(), count, 0)).expect("it ends").expect("there is room");
+    behind.iter().for_each(|block| rig.log.borrow_mut().be_unwritable(*block, true));
+    (rig, store, count + 1)
+}
+
+/// A checkpoint without room made one run of many, in the last extent, and could not write its own
+/// behind it, as that write failed. From then on all checkpoints were refused: what the many runs had
+/// lain in could be given up only by a checkpoint that found no room.
+#[test]
+fn a_checkpoint_names_merged_runs_before_it_has_room_for_its_own() {
+    for config in [small_disk(11), zoned(small_disk(11))] {
+        for cut in (0..60).map(Some).chain([None]) {
+            let (mut rig, store, count) = full_of_runs(config.clone());
+            let mut writing = rig.spawn(checkpoint(store.clone()));
+            let mut written = None;
+            rig.drive(cut, || {
+                written = writing.try_take();
+                written.is_some()
+            });
+            assert_eq!(written.unwrap_or(Ok(())), Ok(()), "cut: {cut:?}");
+            drop((store, writing));
+            rig.crash(CrashStyle::ALL[cut.unwrap_or(0) as usize % CrashStyle::ALL.len()]);
+            let store = open(&mut rig);
+            for number in 0..count {
+                let found = rig.run(read(store.clone(), number)).expect("it ends");
+                assert!(found.is_ok(), "cut: {cut:?}, shard {number}: {:?}", found.err());
+            }
+            rig.run(store.close()).expect("it ends").expect("it closes");
+            rig.end().expect("all buffers are back");
+        }
+    }
+}
