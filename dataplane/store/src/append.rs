@@ -174,7 +174,7 @@ impl Core {
         if under_way >= most || is_cached && (own.writing >= CACHED_WRITES_MAX || waits_for_flush) {
             return Room::Wait;
         }
-        let (blocks, taker) = (front.blocks(), front.taker());
+        let (blocks, taker, is_retried) = (front.blocks(), front.taker(), front.is_retried());
         let ignore = self.has(Bug::ReserveIgnored);
         if let Some(open) = &mut own.open {
             if open.has_room(blocks, self.medium.cut.extent_blocks) {
@@ -217,9 +217,10 @@ impl Core {
             {
                 Room::Elsewhere
             }
-            // A delete waits for the cleaner as long as that may gain something.
+            // A delete waits for the cleaner as long as that may gain something, and so does what is
+            // to be written again.
             Err(NoExtent::Full)
-                if taker == Taker::Tomb
+                if (taker == Taker::Tomb || is_retried)
                     && self.options.reclaims
                     && !state.exhausted
                     && !state.closing =>

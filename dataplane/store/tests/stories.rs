@@ -545,6 +545,47 @@ fn the_index_is_merged_into_the_last_extent() {
     }
 }
 
+/// What could no longer be written again was given up at once: the write of a delete failed on a disk
+/// that had no extent left but the reserve of the index, and the disk was fenced by that one failure,
+/// although the cleaner was about to empty several extents.
+#[test]
+fn what_is_to_be_written_again_waits_for_the_cleaner() {
+    for config in [small_disk(10), zoned(small_disk(10))] {
+        let mut rig = formatted(config);
+        let reserve = Reserve { moves: 0, index: 2, tombs: 0 };
+        let opened = start::opened(&mut rig, &Options { reserve, ..options() }, false);
+        let store = opened.expect("it ends").expect("it opens");
+        let mut count = 0;
+        while rig.run(put(store.clone(), count, 9_000)).expect("it ends").is_ok() {
+            count += 1;
+        }
+        assert!((20..40).contains(&count), "{count} puts");
+        // All that is in some extents dies by one batch, and they are empty two checkpoints later.
+        let many = store.clone();
+        let deletes = async move {
+            let deletes: Vec<_> =
+                (0..8).map(|number| many.delete(Delete::new(key(number)))).collect();
+            for delete in deletes {
+                delete.await.expect("there is room");
+            }
+        };
+        rig.run(deletes).expect("they end");
+        let status = store.status();
+        assert_eq!((status.room_extents, status.extents.free), (0, 2), "{status:?}");
+        let tombs = rig.log.borrow().of_kinds(&[Kind::Tombs]);
+        let next = tombs.last().expect("there are some") + 2;
+        rig.log.borrow_mut().be_unwritable(next, true);
+        let deleted = rig.run(store.delete(Delete::new(key(10)))).expect("it ends");
+        assert_eq!(deleted, Ok(()), "{:?}", store.status());
+        drop(store);
+        rig.crash(CrashStyle::None);
+        let store = open(&mut rig);
+        assert_eq!(rig.run(read(store.clone(), 10)).expect("it ends"), Err(GetError::Deleted));
+        rig.run(store.close()).expect("it ends").expect("it closes");
+        rig.end().expect("all buffers are back");
+    }
+}
+
 /// A disk that has one empty extent, and many runs of the index, each in an extent of its own, that
 /// could not be merged as one of them could not be read for a while. No run can be written behind
 /// another any more. The number of shards in it.

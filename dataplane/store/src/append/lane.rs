@@ -159,14 +159,17 @@ impl Lanes {
     }
 
     /// A lane gets no extent: its next item goes to one like it that has room left, if there is
-    /// any.
+    /// any. What is to be written again goes to any but that of the index: as long as its fate is not
+    /// certain nothing else may be answered.
     pub(super) fn fold(&mut self, lane: usize, extent_blocks: u32) -> bool {
         let own = &self.lanes[lane];
         let Some(front) = own.queue.front() else { return false };
         let (blocks, is_put) = (front.blocks(), front.taker() == Taker::Put);
+        let goes_anywhere = front.is_retried();
+        let is_fit = |aim: Aim| aim.is_like(own.aim) || goes_anywhere && aim != Aim::Index;
         let other = self.lanes.iter().position(|other| {
             other.aim != own.aim
-                && other.aim.is_like(own.aim)
+                && is_fit(other.aim)
                 && other.open.as_ref().is_some_and(|open| {
                     open.has_room(blocks, extent_blocks) && (open.for_puts || !is_put)
                 })
