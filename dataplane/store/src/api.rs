@@ -107,7 +107,8 @@ pub enum PutError {
     /// Longer than a shard may be on this disk.
     #[error("longer than a shard may be here")]
     TooLong,
-    /// After a failed flush or two failed writes in a row nothing is written any more.
+    /// After a failed flush, two failed writes in a row, or a checkpoint that can't be read back,
+    /// nothing is written any more.
     #[error("the disk no longer takes writes after an error; its data can be read: drain it")]
     Fenced,
     /// The queue is so long that the deadline can't be met.

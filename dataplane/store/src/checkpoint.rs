@@ -9,23 +9,27 @@
 //!
 //! What must always hold: a checkpoint is true of the moment when it was begun: its runs hold
 //! every change in front of the positions that it notes, and recovery reads on from those. An
-//! extent that it gives up holds nothing that its runs point at.
+//! extent that it gives up holds nothing that its runs point at. The last but one is given up only
+//! where the last one is whole.
 //!
 //! What may go wrong: a full disk has no extent for the run. As only a checkpoint gives extents back,
 //! the last one is then written once more, which needs none and lets what is dead be emptied. If
 //! nothing is, many runs become one, which gives up more than it takes. If there is no room beside
 //! that one, as a write failed, the last checkpoint is said again with the one run for the many.
 
+use std::ops::Range;
 use std::rc::Rc;
 
 use crate::api::PutError;
 use crate::core::{CheckpointState, Core, State};
 use crate::index::{Entry, RunInfo};
 use crate::layout::{
-    Block, Checkpoint, ExtentHead, ExtentRow, Origin, State as ExtentState, Stream,
+    Block, Checkpoint, ExtentHead, ExtentRow, Origin, Shape, State as ExtentState, Stream,
 };
 use crate::medium::can_hold;
-use crate::recovery::{checkpoint_blocks, write_checkpoint};
+use crate::recovery::{
+    NOWHERE, PAUSES, checkpoint_blocks, is_whole_part, write_checkpoint, written_blocks,
+};
 use crate::runs::RunWriter;
 use crate::{BLOCK_BYTES, Bug, ExtentId};
 
@@ -227,52 +231,104 @@ impl Core {
         writer.finish().await
     }
 
-    /// Writes a checkpoint to the meta extent whose turn it is. A failed write is tried once more
-    /// in another place of the same extent: the other one holds the last that is durable.
+    /// Writes a checkpoint to the meta extent whose turn it is, behind the last one there. A failed
+    /// write is tried once more in another place of the same extent: the other one holds the last that
+    /// is durable. Where the last one here is lost by it, that other is all there is for a while, so it
+    /// is read back first: a drive may have lost it without a word.
     async fn write_in_turn(self: &Rc<Core>, checkpoint: &Checkpoint, len: usize) -> Result<(), ()> {
         let blocks = checkpoint_blocks(len, self.payload_max);
         let limit = META_BLOCKS.max(blocks).min(self.medium.cut.extent_blocks);
         assert!(blocks <= limit, "a checkpoint fits a meta extent");
-        let (turn, mut at) = {
-            let CheckpointState { turn, ends, .. } = self.state.borrow().checkpoint;
-            (turn, ends[turn])
+        let (turn, durable, last, other) = {
+            let CheckpointState { turn, places, durable, .. } = &self.state.borrow().checkpoint;
+            (*turn, *durable, places[*turn].clone(), places[1 - turn].clone())
         };
-        let mut resets = false;
-        if at.saturating_add(blocks) > limit {
-            (at, resets) = (0, true);
-        }
-        while self.write_at(checkpoint, turn, at, resets).await.is_err() {
-            let state = &mut *self.state.borrow_mut();
-            state.failures_in_row += 1;
-            if state.failures_in_row > 1 {
+        let fits = |at: u32| at.saturating_add(blocks) <= limit;
+        // Nothing for the start, for which a zone has to be reset.
+        let mut at = Some(last.end).filter(|at| fits(*at));
+        loop {
+            let begin = at.unwrap_or(0);
+            let loses_last = match self.medium.cut.zoned {
+                true => at.is_none(),
+                false => begin < last.end && last.start < begin + blocks,
+            };
+            if loses_last && last != NOWHERE && !self.reads_back(1 - turn, durable, &other).await {
                 return Err(());
             }
-            // From the start, where recovery looks; behind that where it was the start.
-            resets = true;
-            at = if at == 0 && !self.medium.cut.zoned && 2 * blocks <= limit { blocks } else { 0 };
+            if self.write_at(checkpoint, turn, at).await.is_ok() {
+                self.state.borrow_mut().failures_in_row = 0;
+                return Ok(());
+            }
+            let failures = {
+                let state = &mut *self.state.borrow_mut();
+                state.failures_in_row += 1;
+                state.failures_in_row
+            };
+            if failures > 1 {
+                return Err(());
+            }
+            at = self.behind_failed(turn, begin, blocks).await.filter(|at| fits(*at));
         }
-        self.state.borrow_mut().failures_in_row = 0;
-        Ok(())
     }
 
+    /// Where a meta extent goes on behind a checkpoint whose write failed.
+    async fn behind_failed(&self, turn: usize, at: u32, blocks: u32) -> Option<u32> {
+        match self.medium.cut.zoned {
+            true => {
+                let meta = self.medium.cut.meta()[turn];
+                written_blocks(&self.world, &self.medium, meta).await.ok()
+            }
+            false => Some(at + blocks),
+        }
+    }
+
+    /// Whether a checkpoint can be read back whole from where it was written.
+    async fn reads_back(self: &Rc<Core>, turn: usize, number: u64, place: &Range<u32>) -> bool {
+        let meta = self.medium.cut.meta()[turn];
+        let part_blocks = Shape { payload_bytes: self.payload_max }.blocks();
+        let mut at = place.start;
+        while at < place.end {
+            let blocks = part_blocks.min(place.end - at);
+            let mut pauses = PAUSES.iter();
+            loop {
+                let buf = self.own_buf(blocks as usize * BLOCK_BYTES).await;
+                let (result, buf) = self.medium.read(meta, at, buf).await;
+                let is_whole = result.is_ok() && is_whole_part(&buf, meta, at, number);
+                self.state.borrow_mut().recycle(buf);
+                if is_whole {
+                    break;
+                }
+                // What can be read at some try is there.
+                match pauses.next() {
+                    Some(pause) if result.is_err() => self.world.handle.sleep(*pause).await,
+                    _ => return false,
+                }
+            }
+            at += blocks;
+        }
+        true
+    }
+
+    /// Writes a checkpoint from a block of a meta extent on; from the start of one that is made empty
+    /// where nothing is said.
     async fn write_at(
         self: &Rc<Core>,
         checkpoint: &Checkpoint,
         turn: usize,
-        at: u32,
-        resets: bool,
+        at: Option<u32>,
     ) -> Result<(), ()> {
-        if resets && self.medium.cut.zoned {
+        if at.is_none() && self.medium.cut.zoned {
             let meta = self.medium.cut.meta()[turn];
             self.medium.zone_reset(meta).await.map_err(drop)?;
         }
+        let at = at.unwrap_or(0);
         let follows = self.state.borrow().checkpoint.durable;
         let buf = self.record_buf(self.payload_max).await.buf;
         let (end, buf) = write_checkpoint(buf, &self.medium, checkpoint, follows, turn, at).await;
         let state = &mut *self.state.borrow_mut();
         state.recycle(buf);
         let end = end.map_err(drop)?;
-        state.checkpoint.ends[turn] = end;
+        state.checkpoint.places[turn] = at..end;
         state.checkpoint.turn = 1 - turn;
         Ok(())
     }

@@ -6,6 +6,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
+use std::ops::Range;
 use std::rc::Rc;
 
 use isotherm_reactor::Handle;
@@ -189,8 +190,8 @@ pub(crate) struct CheckpointState {
     pub(crate) wanted: bool,
     /// The meta extent of the next one, 0 or 1.
     pub(crate) turn: usize,
-    /// Where each meta extent goes on.
-    pub(crate) ends: [u32; 2],
+    /// The last checkpoint in each meta extent, which goes on behind it.
+    pub(crate) places: [Range<u32>; 2],
     /// Calibration of the disk, kept with it.
     pub(crate) profile: Vec<u8>,
 }

@@ -20,11 +20,12 @@ mod scan;
 mod start;
 mod walk;
 
+pub(crate) use again::PAUSES;
 pub use format::{FormatError, FormatOptions, format, uuid_text};
 pub(crate) use format::{checkpoint_blocks, write_checkpoint};
-pub(crate) use recover::window_blocks;
+pub(crate) use recover::{NOWHERE, window_blocks};
 pub use recover::{RecoveredDisk, RecoveryReport};
-pub(crate) use scan::written_blocks;
 pub use scan::{OpenError, ScannedDisk};
+pub(crate) use scan::{is_whole_part, written_blocks};
 pub(crate) use walk::{Cursor, Piece, Walker, What};
 pub use walk::{Hole, WalkError};

@@ -2,11 +2,13 @@
 
 mod suite;
 
-use isotherm_seam::{BlockSize, DiskId, Domain, Draws, ZoneGeometry};
+use isotherm_seam::{BlockSize, DiskId, Domain, Draws, Lba, ZoneGeometry, ZoneId};
 use isotherm_sim::{CrashStyle, Fault, FaultRates, Sector, SimDiskConfig};
 use isotherm_store::layout::Kind;
 use isotherm_store::model::Model;
-use isotherm_store::{Delete, FormatOptions, GetError, Options, Put, PutError, Reserve, Store};
+use isotherm_store::{
+    Delete, FormatError, FormatOptions, GetError, OpenError, Options, Put, PutError, Reserve, Store,
+};
 use suite::plan::{content, key};
 use suite::rig::{Drive, Rig};
 use suite::start;
@@ -645,5 +647,74 @@ fn a_checkpoint_names_merged_runs_before_it_has_room_for_its_own() {
             rig.run(store.close()).expect("it ends").expect("it closes");
             rig.end().expect("all buffers are back");
         }
+    }
+}
+
+/// The write of a checkpoint was lost without a word. The next one went to the zone with the last that
+/// was whole; that write failed, so the zone was reset for another try, which failed as well: there was
+/// no checkpoint on the disk any more. The same befell where a zone was full and begun again.
+#[test]
+fn the_last_but_one_checkpoint_is_not_given_up_for_one_that_is_lost() {
+    for before in 0..20 {
+        let mut rig = formatted(zoned(small_disk(12)));
+        let store = open(&mut rig);
+        rig.run(put(store.clone(), 1, 100)).expect("it ends").expect("there is room");
+        for _ in 0..=before {
+            rig.run(checkpoint(store.clone())).expect("it ends").expect("it is written");
+        }
+        rig.control.inject(rig.now(), Fault::LoseNextWrite);
+        rig.run(checkpoint(store.clone())).expect("it ends").expect("as far as it knows");
+        let meta = |block: &u64| (block / u64::from(EXTENT_BLOCKS)).is_multiple_of(8);
+        let all: Vec<u64> = (0..16 * u64::from(EXTENT_BLOCKS)).filter(meta).collect();
+        all.iter().for_each(|block| rig.log.borrow_mut().be_unwritable(*block, true));
+        let refused = rig.run(checkpoint(store.clone())).expect("it ends");
+        assert_eq!(refused, Err(PutError::Fenced), "{before} before");
+        all.iter().for_each(|block| rig.log.borrow_mut().be_unwritable(*block, false));
+        drop(store);
+        rig.crash(CrashStyle::All);
+        let store = open(&mut rig);
+        let found = rig.run(read(store.clone(), 1)).expect("it ends");
+        assert!(found.is_ok(), "{before} before: {:?}", found.err());
+        rig.run(store.close()).expect("it ends").expect("it closes");
+        rig.end().expect("all buffers are back");
+    }
+}
+
+/// Both zones with checkpoints were empty, or could not be read, and the disk was said to hold no store:
+/// format it first. All shards were there.
+#[test]
+fn a_zoned_disk_without_any_checkpoint_is_a_store() {
+    for is_empty in [true, false] {
+        let mut rig = formatted(zoned(small_disk(13)));
+        let store = open(&mut rig);
+        rig.run(put(store.clone(), 1, 100)).expect("it ends").expect("there is room");
+        rig.run(store.close()).expect("it ends").expect("it closes");
+        for meta in [0, 8] {
+            if is_empty {
+                let resetting = rig.disk().zone_reset(ZoneId(meta));
+                rig.run(resetting).expect("it ends").expect("it is empty");
+            } else {
+                let start = Lba(u64::from(meta * EXTENT_BLOCKS));
+                let blocks = start..start.offset(u64::from(EXTENT_BLOCKS));
+                rig.control.inject(rig.now(), Fault::Unreadable(blocks));
+            }
+        }
+        let opened = start::opened(&mut rig, &options(), false).expect("it ends");
+        assert_eq!(opened.err(), Some(OpenError::NoCheckpoint));
+        let (world, disk) = (rig.world(), rig.disk().clone());
+        let format = FormatOptions::new([8; 16]);
+        let made = rig.run(async move { isotherm_store::format(&world, &disk, &format).await });
+        assert_eq!(made.expect("it ends"), Err(FormatError::Occupied { uuid: [7; 16] }));
+        let opened = start::opened(&mut rig, &options(), true).expect("it ends");
+        let mut store = opened.expect("it opens");
+        for _ in 0..2 {
+            let found = rig.run(read(store.clone(), 1)).expect("it ends");
+            assert!(found.is_ok(), "{:?}", found.err());
+            drop(store);
+            rig.crash(CrashStyle::All);
+            store = open(&mut rig);
+        }
+        rig.run(store.close()).expect("it ends").expect("it closes");
+        rig.end().expect("all buffers are back");
     }
 }

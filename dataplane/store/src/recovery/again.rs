@@ -12,7 +12,7 @@ use crate::medium::Medium;
 use crate::{BLOCK_BYTES, ExtentId};
 
 /// Pauses before the second, the third and the last try of a block: a ninth of a second in all.
-pub(super) const PAUSES: [Nanos; 3] =
+pub(crate) const PAUSES: [Nanos; 3] =
     [Nanos::from_millis(1), Nanos::from_millis(10), Nanos::from_millis(100)];
 /// Tries of a block where each may take the half minute after which a request counts as lost.
 const TIMED_OUT_TRIES: usize = 2;

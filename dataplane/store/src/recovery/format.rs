@@ -111,10 +111,13 @@ pub async fn format(
         newest_s: 0,
         verified_s: 0,
     };
-    // Nothing that an earlier store left may count: its zones are reset; on a conventional disk
-    // its blocks have another name, and where checkpoints are looked for nothing stays.
+    // Nothing that an earlier store left may count: its zones are reset, those with its checkpoints
+    // last, so that what is left of a disk without any is never a store given up. On a conventional
+    // disk its blocks have another name, and where checkpoints are looked for nothing stays.
     if cut.zoned {
-        for extent in (0..cut.extents).map(ExtentId) {
+        let (meta, others): (Vec<_>, Vec<_>) =
+            (0..cut.extents).map(ExtentId).partition(|extent| cut.meta().contains(extent));
+        for extent in others.into_iter().chain(meta) {
             medium.zone_reset(extent).await?;
         }
     } else {

@@ -5,7 +5,7 @@ use isotherm_seam::IoError;
 
 use super::again::read_block;
 use super::load::Recent;
-use super::recover::{Parts, RecoveryReport};
+use super::recover::{NOWHERE, Parts, RecoveryReport};
 use super::scan::{OpenError, ScannedDisk, written_blocks};
 use crate::ExtentId;
 use crate::extents::Extents;
@@ -97,7 +97,7 @@ impl ScannedDisk {
             to_finish,
             to_resume: Vec::new(),
             turn: newest.map_or(1, |found| found.turn),
-            end: newest.map_or(u32::MAX, |found| found.end),
+            place: newest.map_or(NOWHERE, |found| found.blocks.clone()),
             report,
         })
     }

@@ -1,5 +1,7 @@
 //! From checkpoints, and what was written since, to what a store begins with.
 
+use std::ops::Range;
+
 use super::load::Recent;
 use super::scan::{Found, Hidden, OpenError, ScannedDisk, written_blocks};
 use super::walk::{Hole, Walked, Walker};
@@ -51,7 +53,7 @@ pub struct RecoveredDisk {
     /// Extents that a clean stop left open.
     pub(super) to_resume: Vec<ExtentId>,
     pub(super) turn: usize,
-    pub(super) ends: [u32; 2],
+    pub(super) places: [Range<u32>; 2],
     pub(super) report: RecoveryReport,
 }
 
@@ -157,7 +159,7 @@ impl ScannedDisk {
             to_finish,
             to_resume,
             turn: found.turn,
-            end: found.end,
+            place: found.blocks.clone(),
             report,
         })
     }
@@ -216,6 +218,9 @@ impl ScannedDisk {
     }
 }
 
+/// The place of a checkpoint where there is none: what follows goes to the start.
+pub(crate) const NOWHERE: Range<u32> = u32::MAX..u32::MAX;
+
 /// What recovery worked out.
 pub(super) struct Parts {
     pub(super) checkpoint: Checkpoint,
@@ -225,7 +230,7 @@ pub(super) struct Parts {
     pub(super) to_finish: Vec<ExtentId>,
     pub(super) to_resume: Vec<ExtentId>,
     pub(super) turn: usize,
-    pub(super) end: u32,
+    pub(super) place: Range<u32>,
     pub(super) report: RecoveryReport,
 }
 
@@ -235,8 +240,8 @@ impl Parts {
         report.checkpoint_damaged |= damaged;
         // The next checkpoint goes to the other meta extent, from its start: behind its last
         // whole one there may be a torn one.
-        let mut ends = [u32::MAX; 2];
-        ends[self.turn] = self.end;
+        let mut places = [NOWHERE; 2];
+        places[self.turn] = self.place;
         RecoveredDisk {
             scanned,
             options,
@@ -247,7 +252,7 @@ impl Parts {
             to_finish: self.to_finish,
             to_resume: self.to_resume,
             turn: 1 - self.turn,
-            ends,
+            places,
             report,
         }
     }

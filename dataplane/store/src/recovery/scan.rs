@@ -1,11 +1,12 @@
 //! Finding the checkpoints of a disk.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 use isotherm_reactor::Disk;
 use isotherm_seam::{IoBuf, IoError, PoolExhausted, ZoneReport};
 
-use super::again::OneByOne;
+use super::again::{OneByOne, read_block};
 use super::ahead::read_area;
 use super::walk::WalkError;
 use crate::checkpoint::META_BLOCKS;
@@ -86,9 +87,9 @@ pub(super) enum Hidden {
 /// A whole checkpoint.
 pub(super) struct Found {
     pub(super) checkpoint: Checkpoint,
-    /// In which of the meta extents, and where it ends.
+    /// In which of the meta extents, and where.
     pub(super) turn: usize,
-    pub(super) end: u32,
+    pub(super) blocks: Range<u32>,
 }
 
 /// What one meta extent holds.
@@ -107,13 +108,14 @@ impl MetaRead {
     /// it would begin where the last one ends, or at the start.
     fn hides(&self) -> bool {
         let last = self.found.iter().max_by_key(|found| found.checkpoint.number);
-        let next = last.map_or(0, |found| found.end);
+        let next = last.map_or(0, |found| found.blocks.end);
         self.unreadable.contains(&next) || self.unreadable.contains(&0)
     }
 }
 
 impl ScannedDisk {
-    /// Reads the meta extents. `NotAStore` if nothing in them says that this is a store.
+    /// Reads the meta extents. `NotAStore` if nothing in them says that this is a store, nor, on a
+    /// zoned disk, anything in the others.
     pub async fn scan(world: &World, disk: &Disk) -> Result<ScannedDisk, OpenError> {
         let cut = find_cut(world, disk).await?;
         let medium = Medium::new(disk, cut);
@@ -130,6 +132,9 @@ impl ScannedDisk {
             uuid = uuid.or(read.uuid);
             version = version.or(read.version);
             checkpoints.extend(read.found);
+        }
+        if uuid.is_none() && cut.zoned {
+            uuid = find_name(world, &medium).await?;
         }
         let uuid = uuid.ok_or(OpenError::NotAStore)?;
         if let (true, Some(version)) = (checkpoints.is_empty(), version) {
@@ -229,6 +234,37 @@ async fn find_cut(world: &World, disk: &Disk) -> Result<Cut, OpenError> {
     Err(OpenError::NotAStore)
 }
 
+/// Written zones that are looked at for the name of a store.
+const LOOK_ZONES: u32 = 64;
+
+/// The name of a store of which no checkpoint is left: a zone is forgotten as a whole, so that both
+/// may be gone, and to call such a disk empty would invite to make it so. Formatting resets all
+/// zones, so whatever begins one is of the present store.
+async fn find_name(world: &World, medium: &Medium) -> Result<Option<[u8; 16]>, OpenError> {
+    let mut looks = LOOK_ZONES;
+    for extent in (0..medium.cut.extents).map(ExtentId) {
+        if looks == 0 {
+            break;
+        }
+        if written_blocks(world, medium, extent).await? == 0 {
+            continue;
+        }
+        looks -= 1;
+        let (result, buf) = read_block(world, medium, extent, 0).await?;
+        match result {
+            Ok(()) => {}
+            Err(IoError::Media { .. } | IoError::TimedOut | IoError::Zone(_)) => continue,
+            Err(error) => return Err(error.into()),
+        }
+        let Ok((block, Kind::Head)) = Block::check(&buf) else { continue };
+        let origin = block.origin();
+        if origin.extent == extent && origin.block == 0 {
+            return Ok(Some(origin.uuid));
+        }
+    }
+    Ok(None)
+}
+
 /// Reads the used part of a meta extent.
 async fn read_meta(world: &World, medium: &Medium, turn: usize) -> Result<MetaRead, OpenError> {
     let extent = medium.cut.meta()[turn];
@@ -243,7 +279,7 @@ async fn read_meta(world: &World, medium: &Medium, turn: usize) -> Result<MetaRe
     let window = super::recover::window_blocks(medium);
     // What is usually there at once, with several reads in flight.
     let mut have = 0..META_BLOCKS.min(limit);
-    let area = read_usual(world, medium, extent, have.end, &mut read.unreadable).await?;
+    let area = read_usual(world, medium, extent, have.clone(), &mut read.unreadable).await?;
     let mut buf: Option<IoBuf> = None;
     // Beyond the usual size only as long as there is something.
     while at < limit && (at < META_BLOCKS || quiet < META_BLOCKS) {
@@ -298,21 +334,29 @@ async fn read_meta(world: &World, medium: &Medium, turn: usize) -> Result<MetaRe
         let record = &bytes[offset..offset + blocks as usize * BLOCK_BYTES];
         match part_payload(record, extent, at, shape, number) {
             Some(payload) => {
-                parts.entry(number).or_default().add(part, payload, at + blocks);
+                parts.entry(number).or_default().add(part, payload, at..at + blocks);
                 at += blocks;
             }
             None => at += 1,
         }
     }
     for (_, parts) in parts {
-        let Some((bytes, end)) = parts.whole() else { continue };
+        let Some((bytes, blocks)) = parts.whole() else { continue };
         match Checkpoint::decode(&bytes) {
-            Ok(checkpoint) => read.found.push(Found { checkpoint, turn, end }),
+            Ok(checkpoint) => read.found.push(Found { checkpoint, turn, blocks }),
             Err(error @ CheckpointError::Version(_)) => read.version = Some(error),
             Err(_) => {}
         }
     }
     Ok(read)
+}
+
+/// Whether these blocks are one whole part of a checkpoint that lies there.
+pub(crate) fn is_whole_part(record: &[u8], extent: ExtentId, at: u32, number: u64) -> bool {
+    let Some(block) = meta_block(&record[..BLOCK_BYTES], extent, at) else { return false };
+    let Ok((_, shape)) = RecordHead::read(block) else { return false };
+    shape.blocks() as usize * BLOCK_BYTES == record.len()
+        && part_payload(record, extent, at, shape, number).is_some()
 }
 
 /// A sound block of a checkpoint that lies there.
@@ -350,20 +394,20 @@ fn part_payload(
     Some(payload)
 }
 
-/// The first blocks of a meta extent.
+/// Blocks of a meta extent; zeros stand for what can't be read.
 async fn read_usual(
     world: &World,
     medium: &Medium,
     extent: ExtentId,
-    blocks: u32,
+    blocks: Range<u32>,
     unreadable: &mut BTreeSet<u32>,
 ) -> Result<Vec<u8>, OpenError> {
-    let len = blocks as usize * BLOCK_BYTES;
+    let len = (blocks.end - blocks.start) as usize * BLOCK_BYTES;
     // From the heap, which has memory at hand for the small areas of small disks.
     let mut area = vec![0; len];
-    for bad in read_area(world, medium, extent, 0, &mut area).await? {
+    for bad in read_area(world, medium, extent, blocks.start, &mut area).await? {
         let own = &mut area[bad.start as usize * BLOCK_BYTES..bad.end as usize * BLOCK_BYTES];
-        read_alone(world, medium, extent, bad.start, own, unreadable).await?;
+        read_alone(world, medium, extent, blocks.start + bad.start, own, unreadable).await?;
     }
     Ok(area)
 }
@@ -376,7 +420,7 @@ async fn read_window(
     blocks: u32,
     buf: Option<IoBuf>,
     unreadable: &mut BTreeSet<u32>,
-) -> Result<(Option<IoBuf>, std::ops::Range<u32>), OpenError> {
+) -> Result<(Option<IoBuf>, Range<u32>), OpenError> {
     let len = blocks as usize * BLOCK_BYTES;
     let mut buf = match buf {
         Some(buf) if buf.capacity() >= len => buf,
@@ -436,24 +480,28 @@ pub(crate) async fn written_blocks(
     Ok((blocks / medium.blocks_per_block()) as u32)
 }
 
-/// The parts of one checkpoint.
+/// The parts of one checkpoint, and the blocks that they take.
 #[derive(Default)]
 struct Parts {
     parts: BTreeMap<u32, Vec<u8>>,
     count: u32,
-    end: u32,
+    blocks: Option<Range<u32>>,
 }
 
 impl Parts {
-    fn add(&mut self, part: Part, payload: Vec<u8>, end: u32) {
+    fn add(&mut self, part: Part, payload: Vec<u8>, blocks: Range<u32>) {
         self.count = part.parts;
         self.parts.insert(part.part, payload);
-        self.end = self.end.max(end);
+        self.blocks = Some(match self.blocks.take() {
+            Some(own) => own.start.min(blocks.start)..own.end.max(blocks.end),
+            None => blocks,
+        });
     }
 
-    fn whole(self) -> Option<(Vec<u8>, u32)> {
+    fn whole(self) -> Option<(Vec<u8>, Range<u32>)> {
         let is_whole =
             self.parts.len() as u32 == self.count && self.parts.keys().copied().eq(0..self.count);
-        is_whole.then(|| (self.parts.into_values().flatten().collect(), self.end))
+        let blocks = self.blocks.filter(|_| is_whole)?;
+        Some((self.parts.into_values().flatten().collect(), blocks))
     }
 }

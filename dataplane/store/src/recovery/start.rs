@@ -5,10 +5,11 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::rc::Rc;
 
 use super::format::write_checkpoint;
-use super::recover::{RecoveredDisk, RecoveryReport};
+use super::recover::{NOWHERE, RecoveredDisk, RecoveryReport};
 use super::scan::{OpenError, ScannedDisk, written_blocks};
 use crate::append::Lanes;
 use crate::core::{CheckpointState, Core, Counters, SPARES, State, World};
@@ -49,8 +50,8 @@ async fn write_claim(
     medium: &Medium,
     claim: &Checkpoint,
     longest: usize,
-    (turn, mut ends, follows): (usize, [u32; 2], u64),
-) -> Result<(usize, [u32; 2], u64), OpenError> {
+    (turn, mut places, follows): (usize, [Range<u32>; 2], u64),
+) -> Result<(usize, [Range<u32>; 2], u64), OpenError> {
     let mut buf = world.pool.alloc(longest)?;
     for tries in 0.. {
         let mut result = match medium.cut.zoned {
@@ -60,7 +61,7 @@ async fn write_claim(
         if result.is_ok() {
             let (end, back) = write_checkpoint(buf, medium, claim, follows, turn, 0).await;
             buf = back;
-            ends[turn] = *end.as_ref().unwrap_or(&u32::MAX);
+            places[turn] = end.as_ref().map_or(NOWHERE, |end| 0..*end);
             result = end.map(drop);
         }
         match result {
@@ -70,7 +71,7 @@ async fn write_claim(
         }
     }
     medium.flush().await.map_err(|_| OpenError::Start(PutError::Fenced))?;
-    Ok((1 - turn, ends, claim.number))
+    Ok((1 - turn, places, claim.number))
 }
 
 impl RecoveredDisk {
@@ -99,7 +100,7 @@ impl RecoveredDisk {
         let gap = !report.clean;
         let claims = gap && !report.full_scan;
         let longest = PutBuf::buffer_bytes(checkpoint.payload_max as usize);
-        let mut place = (self.turn, self.ends, checkpoint.number);
+        let mut place = (self.turn, self.places, checkpoint.number);
         let mut last = scanned.number_max.max(checkpoint.number);
         let mut said = None;
         if gap {
@@ -111,7 +112,13 @@ impl RecoveredDisk {
                 said = Some(claim);
             }
         }
-        let (turn, ends, durable) = place;
+        if report.full_scan && scanned.checkpoints.is_empty() && medium.cut.zoned {
+            // One that can't be read now may come back, with a number that nobody knows.
+            for meta in medium.cut.meta() {
+                medium.zone_reset(meta).await?;
+            }
+        }
+        let (turn, places, durable) = place;
         let next_run = runs.iter().map(|run| run.id + 1).max().unwrap_or(0)
             + if gap { SEQUENCE_GAP } else { 0 };
         let batch_bufs = (0..4)
@@ -157,7 +164,7 @@ impl RecoveredDisk {
                 busy: false,
                 wanted: false,
                 turn,
-                ends,
+                places,
                 profile: profile.to_bytes().to_vec(),
             },
             reclaiming: false,

@@ -150,9 +150,9 @@ pub struct Shared {
     wrong: RefCell<Option<String>>,
     /// Reads may fail for no lasting reason.
     reads_fail: Cell<bool>,
-    /// Writes or flushes may fail, or have since the store was opened.
-    writes_fail: Cell<bool>,
-
+    /// The disk may take no more writes: writes or flushes may fail, or have since the store was
+    /// opened, or reads, by which the last checkpoint is found not to be there.
+    may_be_fenced: Cell<bool>,
     /// What the store keeps of itself was harmed.
     meta_is_harmed: Rc<Cell<bool>>,
     /// The store cleans by itself, and nothing keeps it from it.
@@ -176,7 +176,7 @@ impl Shared {
             marks: RefCell::default(),
             wrong: RefCell::default(),
             reads_fail: Cell::new(false),
-            writes_fail: Cell::new(false),
+            may_be_fenced: Cell::new(false),
             reclaims: Cell::new(false),
             lenient: Cell::new(false),
             sequences: RefCell::default(),
@@ -202,6 +202,11 @@ impl Shared {
 
     pub fn take_wrong(&self) -> Option<String> {
         self.wrong.borrow_mut().take()
+    }
+
+    /// Whether a change may be refused as the disk takes no more writes.
+    fn may_be_fenced(&self) -> bool {
+        self.may_be_fenced.get() || self.meta_is_harmed.get()
     }
 
     /// Whether a read of this key may fail.
@@ -236,7 +241,7 @@ async fn put(shared: Rc<Shared>, store: Store, number: u8, version: u32, len: u3
             Outcome::Refused
         }
         Err(PutError::Fenced) => {
-            if !shared.writes_fail.get() {
+            if !shared.may_be_fenced() {
                 shared.refuse(format!("{key}: fenced, although nothing failed"));
             }
             shared.marks.borrow_mut().fenced += 1;
@@ -278,7 +283,7 @@ async fn delete(shared: Rc<Shared>, store: Store, number: u8, hold: bool) {
     let result = store.delete(Delete { key, epoch: 1, hold }).await;
     let outcome = match result {
         Ok(()) => Outcome::Done,
-        Err(PutError::Fenced) if shared.writes_fail.get() => Outcome::Unknown,
+        Err(PutError::Fenced) if shared.may_be_fenced() => Outcome::Unknown,
         Err(PutError::Read(_) | PutError::Damaged) if shared.may_fail(&key) => Outcome::Refused,
         Err(PutError::Buffer(_)) => Outcome::Refused,
         // Who does not let the store clean up must do so before the disk is full.
@@ -477,7 +482,7 @@ fn judge_upkeep(shared: &Shared, what: &str, result: Result<(), PutError>) {
     };
     match result {
         Ok(()) => {}
-        Err(PutError::Fenced) if shared.writes_fail.get() => {}
+        Err(PutError::Fenced) if shared.may_be_fenced() => {}
         Err(PutError::Buffer(_)) => {}
         Err(PutError::Read(_) | PutError::Damaged) if shared.reads_fail.get() || doubt() => {}
         Err(other) => shared.refuse(format!("{what} answered {other:?}")),
@@ -628,7 +633,9 @@ impl<'a> Runner<'a> {
             marks.tombs_dropped |= status.counters.tombs_dropped;
             marks.reclaimed |= status.counters.moved;
         }
-        if status.fenced && !self.flushes_fail && faults < 2 {
+        // The last checkpoint is harmed by one fault, and found so when it is read back.
+        let is_meta_harmed = self.shared.meta_is_harmed.get();
+        if status.fenced && !self.flushes_fail && !is_meta_harmed && faults < 2 {
             return Err(format!("fenced after {faults} failed requests, none of them a flush"));
         }
         self.shared.take_wrong().map_or(Ok(()), Err)
@@ -700,7 +707,7 @@ impl<'a> Runner<'a> {
         {
             return Err(format!("the store does not open: {refused}"));
         }
-        self.shared.writes_fail.set(self.writes_fail());
+        self.shared.may_be_fenced.set(self.rates != FaultRates::default());
         self.flushes_fail = self.rates.flush_error > 0.0;
         let store = self.store.clone().expect("just opened");
         let verified = verify(Rc::clone(&self.shared), store);
@@ -749,16 +756,12 @@ impl<'a> Runner<'a> {
         }
     }
 
-    fn writes_fail(&self) -> bool {
-        self.rates.write_error > 0.0 || self.rates.flush_error > 0.0 || self.rates.time_out > 0.0
-    }
-
     fn set_rates(&mut self, rates: FaultRates) {
         self.rates = rates;
         self.rig.control.set_rates(rates);
         self.shared.reads_fail.set(rates.read_error > 0.0 || rates.time_out > 0.0);
-        if self.writes_fail() {
-            self.shared.writes_fail.set(true);
+        if rates != FaultRates::default() {
+            self.shared.may_be_fenced.set(true);
         }
         self.flushes_fail |= rates.flush_error > 0.0;
     }
