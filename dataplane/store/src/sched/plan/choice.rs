@@ -194,7 +194,8 @@ impl Plan {
         let n = classes.iter().map(|class| self.reads[class.index()].len()).sum::<usize>() as u32;
         let reads = tickets().map(|ticket| self.waiting_read(ticket));
         let mean = Nanos(self.mean_ns as u64);
-        let at = order::choose(&self.profile, self.place, now, mean, n, reads)?;
+        let reserved = self.is_mostly_reserved(n);
+        let at = order::choose(&self.profile, self.place, now, mean, n, reserved, reads)?;
         tickets().nth(at)
     }
 

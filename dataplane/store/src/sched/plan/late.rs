@@ -195,6 +195,11 @@ impl Plan {
         f64::from(self.foreground_waiting() - reserved) + self.lates.chances
     }
 
+    /// Whether most of so many reads were reserved.
+    pub(super) fn is_mostly_reserved(&self, n: u32) -> bool {
+        (self.lates.asked + self.lates.claimed + self.lates.granted) * 2 > n
+    }
+
     /// The oldest read whose claim was granted.
     pub(in crate::sched) fn granted(&self) -> Option<Ticket> {
         if self.lates.granted == 0 {
