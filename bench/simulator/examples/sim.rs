@@ -6,7 +6,10 @@
 //!     ... print 17             the plan of a seed
 //!     ... shrink 17 [--runs N] cuts the plan of a seed, or of a file, that fails down
 //!     ... soak [--first N] [--seeds N] [--threads N]
+//!     ... planted [--seeds N]  looks for each deliberate bug (needs --features planted)
 //!     --strict: see `RunOptions::strict`; --brief: two eras of 15 s instead of three of 200 s
+//!     --beyond: more harm than objects survive
+//!     --quic: over the product's QUIC and datagrams, instead of single messages
 //! ```
 
 use std::collections::BTreeMap;
@@ -14,7 +17,7 @@ use std::process::ExitCode;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use isotherm_simulator::{Plan, Report, RunOptions, run_safely, shrink};
+use isotherm_simulator::{Plan, Report, RunOptions, Tier, run_safely, shrink};
 use nix::sys::time::TimeValLike;
 use nix::time::ClockId;
 
@@ -24,6 +27,23 @@ const TWICE: u64 = 20;
 fn cpu_s() -> f64 {
     let now = ClockId::CLOCK_THREAD_CPUTIME_ID.now().expect("every Linux has it");
     now.num_nanoseconds() as f64 / 1e9
+}
+
+/// The time on the wall, for a report only.
+struct Stopwatch(i64);
+
+impl Stopwatch {
+    fn start() -> Stopwatch {
+        Stopwatch(Stopwatch::now_ns())
+    }
+
+    fn now_ns() -> i64 {
+        ClockId::CLOCK_MONOTONIC.now().expect("every Linux has it").num_nanoseconds()
+    }
+
+    fn elapsed_s(&self) -> f64 {
+        (Stopwatch::now_ns() - self.0) as f64 / 1e9
+    }
 }
 
 fn number(name: &str, default: u64) -> u64 {
@@ -39,11 +59,16 @@ fn has(name: &str) -> bool {
 }
 
 fn options(digest: bool) -> RunOptions {
-    RunOptions { digest, strict: has("--strict"), ..RunOptions::default() }
+    let tier = if has("--quic") { Tier::Quic } else { Tier::Messages };
+    RunOptions { digest, tier, strict: has("--strict"), ..RunOptions::default() }
 }
 
 fn plan_of(seed: u64) -> Plan {
-    if has("--brief") { Plan::drawn_for(seed, 2, 15_000) } else { Plan::drawn(seed) }
+    let (eras, era_ms) = if has("--brief") { (2, 15_000) } else { (3, 200_000) };
+    match has("--beyond") {
+        true => Plan::drawn_beyond(seed, eras, era_ms),
+        false => Plan::drawn_for(seed, eras, era_ms),
+    }
 }
 
 fn main() -> ExitCode {
@@ -68,8 +93,10 @@ fn main() -> ExitCode {
             }
         },
         ["soak", ..] => soak(),
+        #[cfg(feature = "planted")]
+        ["planted", ..] => planted::hunt(number("--seeds", 50)),
         _ => {
-            eprintln!("run SEED | print SEED | replay FILE | shrink SEED | soak");
+            eprintln!("run SEED | print SEED | replay FILE | shrink SEED | soak | planted");
             ExitCode::from(2)
         }
     }
@@ -81,9 +108,12 @@ fn one(plan: &Plan) -> ExitCode {
     println!("{report:#?}");
     let seconds = cpu_s() - before;
     println!(
-        "{seconds:.2} CPU seconds, {:.0} events in each, {:.0} virtual seconds in each",
+        "{seconds:.2} CPU seconds; in each {:.0} events, {:.0} datagrams and {:.0} virtual seconds; \
+         {:.0} events in a virtual second",
         report.events as f64 / seconds,
-        report.virtual_s / seconds
+        report.datagrams as f64 / seconds,
+        report.virtual_s / seconds,
+        report.events as f64 / report.virtual_s,
     );
     if report.failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
@@ -117,6 +147,9 @@ struct Soak {
     faults: Vec<u64>,
     mended: u64,
     given_up: u64,
+    scanned: u64,
+    lost: u64,
+    datagrams: u64,
     undecided: u64,
     seen_again: u64,
     rules: BTreeMap<&'static str, u64>,
@@ -124,6 +157,7 @@ struct Soak {
 
 fn soak() -> ExitCode {
     let (first, seeds) = (number("--first", 0), number("--seeds", 100));
+    let begun = Stopwatch::start();
     let next = AtomicU64::new(first);
     let sum = Mutex::new(Soak::default());
     std::panic::set_hook(Box::new(|_| {}));
@@ -148,26 +182,33 @@ fn soak() -> ExitCode {
             });
         }
     });
+    let wall_s = begun.elapsed_s();
     let mut sum = sum.into_inner().expect("no thread has died");
     sum.operations.sort_unstable();
     sum.faults.sort_unstable();
     let median = |all: &[u64]| all.get(all.len() / 2).copied().unwrap_or(0);
     println!(
-        "{{\"seeds\":{},\"failed\":{},\"run_twice\":{},\"virtual_s\":{:.0},\"cpu_s\":{:.1},\
-         \"events_per_cpu_s\":{:.0},\"virtual_per_cpu\":{:.0},\"operations_median\":{},\
-         \"faults_median\":{},\"cells_mended\":{},\"disks_given_up\":{},\"undecided\":{},\"seen_again\":{},\
-         \"rules\":{:?}}}",
+        "{{\"seeds\":{},\"failed\":{},\"run_twice\":{},\"wall_s\":{wall_s:.1},\"virtual_s\":{:.0},\
+         \"cpu_s\":{:.1},\"events_per_cpu_s\":{:.0},\"datagrams_per_cpu_s\":{:.0},\
+         \"virtual_per_cpu\":{:.0},\"virtual_per_wall\":{:.0},\"events_per_virtual_s\":{:.0},\
+         \"operations_median\":{},\"faults_median\":{},\"cells_mended\":{},\"disks_given_up\":{},\
+         \"disks_scanned\":{},\"lost\":{},\"undecided\":{},\"seen_again\":{},\"rules\":{:?}}}",
         sum.seeds,
         sum.failed,
         sum.twice,
         sum.virtual_s,
         sum.cpu_s,
         sum.events as f64 / sum.cpu_s,
+        sum.datagrams as f64 / sum.cpu_s,
         sum.virtual_s / sum.cpu_s,
+        sum.virtual_s / wall_s,
+        sum.events as f64 / sum.virtual_s,
         median(&sum.operations),
         median(&sum.faults),
         sum.mended,
         sum.given_up,
+        sum.scanned,
+        sum.lost,
         sum.undecided,
         sum.seen_again,
         sum.rules,
@@ -175,11 +216,18 @@ fn soak() -> ExitCode {
     if sum.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
+/// What of the command line makes the run what it is.
+fn flags() -> String {
+    let flags = ["--brief", "--beyond", "--quic", "--strict"];
+    flags.into_iter().filter(|flag| has(flag)).map(|flag| format!(" {flag}")).collect()
+}
+
 fn tell(seed: u64, report: &Report, again: Option<Option<u64>>) {
     if let Some(failure) = report.failures.first() {
         println!(
-            "{{\"seed\":{seed},\"failure\":{:?},\"again\":\"sim -- run {seed}\"}}",
-            failure.to_string()
+            "{{\"seed\":{seed},\"failure\":{:?},\"again\":\"sim -- run {seed}{}\"}}",
+            failure.to_string(),
+            flags(),
         );
     }
     if again.is_some_and(|digest| digest != report.digest) {
@@ -202,6 +250,65 @@ fn add(sum: &mut Soak, report: &Report, spent: f64, again: Option<Option<u64>>) 
     sum.faults.push(report.faults);
     sum.mended += report.cells_mended;
     sum.given_up += report.disks_given_up;
+    sum.scanned += report.disks_scanned;
+    sum.lost += report.lost;
+    sum.datagrams += report.datagrams;
     sum.undecided += report.undecided;
     sum.seen_again += report.seen_again;
+}
+
+#[cfg(feature = "planted")]
+mod planted {
+    use super::*;
+
+    /// A deliberate bug, by whose it is.
+    fn all() -> Vec<(String, RunOptions)> {
+        use isotherm_client::Bug as ClientBug;
+        use isotherm_node::Bug as NodeBug;
+        let mut all = Vec::new();
+        for bug in ClientBug::ALL {
+            let client = isotherm_client::Planted::new(bug);
+            all.push((format!("client {bug:?}"), RunOptions { client, ..options(false) }));
+        }
+        for bug in NodeBug::ALL {
+            let node = isotherm_node::Planted::new(bug);
+            all.push((format!("node {bug:?}"), RunOptions { node, ..options(false) }));
+        }
+        all
+    }
+
+    /// Runs seeds with each bug until it is found, at most so many.
+    pub(super) fn hunt(seeds: u64) -> ExitCode {
+        std::panic::set_hook(Box::new(|_| {}));
+        let first = number("--first", 0);
+        let (mut counts, mut missed) = (Vec::new(), 0);
+        for (name, options) in all() {
+            let before = cpu_s();
+            let found = (first..first + seeds).find_map(|seed| {
+                let plan = plan_of(seed);
+                let failure = run_safely(&plan, &options).failures.into_iter().next()?;
+                // What fails without the bug, too, says nothing of it.
+                let is_clean = run_safely(&plan, &RunOptions { ..super::options(false) });
+                is_clean.failures.is_empty().then_some((seed - first + 1, failure))
+            });
+            let seconds = cpu_s() - before;
+            match found {
+                Some((count, failure)) => {
+                    let mut what = failure.to_string();
+                    what.truncate(what.floor_char_boundary(100));
+                    println!("{name:>24}: after {count} seeds, {seconds:.1} s: {what}");
+                    counts.push(count);
+                }
+                None => {
+                    println!("{name:>24}: not within {seeds} seeds, {seconds:.1} s");
+                    missed += 1;
+                    counts.push(u64::MAX);
+                }
+            }
+        }
+        counts.sort_unstable();
+        let median = counts[counts.len() / 2];
+        println!("{} of {} found, median {median} seeds", counts.len() - missed, counts.len());
+        if missed == 0 && median <= 10 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    }
 }

@@ -11,21 +11,27 @@ use std::rc::Rc;
 use isotherm_client::{Client, ClientConfig};
 use isotherm_node::{Node, NodeConfig, ShelfState};
 use isotherm_placement::{ClusterMap, Disk, DiskNo, DiskState, GroupOptions, NodeNo};
-use isotherm_reactor::Task;
+use isotherm_reactor::{Handle, Task};
 use isotherm_seam::{
     BlockSize, BufPool, DiskId, Domain, Draws, Mono, Nanos, PoolClass, PoolLayout,
 };
 use isotherm_sim::{
     CrashStyle, DiskControl, FaultRates, LinkShape, SimClock, SimDisk, SimDiskConfig, SimEntropy,
-    Trace,
+    SimNetwork, SimNetworkConfig, Trace,
 };
-use isotherm_store::{FormatOptions, Options};
+use isotherm_store::{FormatOptions, Options, ScannedDisk};
+use isotherm_transport::Network;
+use isotherm_transport::quic::{Crypto, NodeKeys, Quic, QuicConfig};
 
 use crate::plan::{Plan, Setup};
+use crate::run::Tier;
 use crate::{MachineId, MessageConfig, MessageNetwork, World};
 
-/// Blocks of an extent: twice the longest shard.
-const EXTENT_BLOCKS: u32 = 512;
+/// Blocks of an extent of 4 MiB: half of it holds a record of the longest cell.
+const EXTENT_BLOCKS: u32 = 1024;
+
+/// Bytes of an extent.
+pub(crate) const EXTENT_BYTES: u64 = EXTENT_BLOCKS as u64 * isotherm_store::BLOCK_BYTES as u64;
 
 /// A disk of a node, as the world has it.
 struct Slot {
@@ -33,6 +39,8 @@ struct Slot {
     no: DiskNo,
     uuid: [u8; 16],
     is_formatted: Rc<RefCell<bool>>,
+    /// Its index is damaged: the next start finds out by a full scan what is on it.
+    is_to_scan: bool,
 }
 
 struct NodeRig {
@@ -44,18 +52,21 @@ struct NodeRig {
 /// A cluster in virtual time.
 pub(crate) struct Cluster {
     pub(crate) world: World,
+    /// In the tier that has datagrams.
+    datagrams: Option<SimNetwork>,
     pub(crate) map: ClusterMap,
     setup: Setup,
     seed: u64,
     nodes: Vec<NodeRig>,
     clients: Vec<Option<Client>>,
-    /// How often each client's machine was started.
-    starts: Vec<u64>,
+    /// How often each machine was started.
+    lives: Vec<u64>,
     next_disk: u32,
     trace: Option<Trace>,
     /// Faults of disks that were replaced.
     faults_gone: u64,
-    store: Options,
+    node_config: NodeConfig,
+    client_config: ClientConfig,
 }
 
 thread_local! {
@@ -94,7 +105,13 @@ fn name(id: MachineId) -> String {
 
 impl Cluster {
     /// Machines of a setup: nodes, then clients, then the operator.
-    pub(crate) fn new(plan: &Plan, trace: Option<Trace>, store: Options) -> Cluster {
+    pub(crate) fn new(
+        plan: &Plan,
+        tier: Tier,
+        trace: Option<Trace>,
+        node_config: NodeConfig,
+        client_config: ClientConfig,
+    ) -> Cluster {
         let setup = plan.setup.clone();
         let clock = SimClock::new();
         let config = MessageConfig {
@@ -104,6 +121,17 @@ impl Cluster {
         };
         let network = MessageNetwork::new(config, clock.clone());
         let mut world = World::new(plan.seed, clock, network);
+        let datagrams = (tier == Tier::Quic).then(|| {
+            let config = SimNetworkConfig {
+                shape: shape(&setup, 0.0),
+                trace: trace.clone(),
+                ..SimNetworkConfig::new(plan.seed)
+            };
+            SimNetwork::new(config)
+        });
+        if let Some(datagrams) = &datagrams {
+            world.set_datagrams(datagrams.clone());
+        }
         let (mut map_nodes, mut map_disks, mut nodes) = (Vec::new(), Vec::new(), Vec::new());
         let mut next_disk = 0;
         for no in 0..setup.nodes as u32 {
@@ -134,18 +162,21 @@ impl Cluster {
         let map = ClusterMap::build([9; 16], scheme, map_nodes, map_disks, &groups, &mut draws)
             .expect("a cluster that can be");
         let count = setup.clients as usize + 1;
+        let lives = vec![0; setup.nodes as usize + count];
         let mut cluster = Cluster {
             world,
+            datagrams,
             map,
             setup,
             seed: plan.seed,
             nodes,
             clients: vec![None; count],
-            starts: vec![0; count],
+            lives,
             next_disk,
             trace,
             faults_gone: 0,
-            store,
+            node_config,
+            client_config,
         };
         for node in 0..cluster.nodes.len() {
             cluster.start_node(node);
@@ -178,6 +209,24 @@ impl Cluster {
         self.clients[client].clone()
     }
 
+    /// Where a machine that has just been started is reached.
+    fn endpoint(&mut self, id: MachineId, handle: &Handle) -> Rc<dyn Network> {
+        let life = &mut self.lives[id.0 as usize];
+        *life += 1;
+        let Some(datagrams) = &self.datagrams else {
+            return self.world.messages().endpoint(id.host(), addr(id), &name(id), handle);
+        };
+        let of_machine = self.seed ^ u64::from(id.0) << 32;
+        // Kept over its lives: a peer of the one before is told so at once.
+        let keys = NodeKeys::draw(&SimEntropy::new(of_machine));
+        // Half of the clusters have jumbo frames.
+        let mtu = if self.seed.is_multiple_of(2) { 1452 } else { 8952 };
+        let crypto = Crypto::Null { name: name(id) };
+        let config = QuicConfig::new(crypto, keys).with_mtu(mtu);
+        let socket = Box::new(datagrams.open(id.host(), addr(id)));
+        Quic::open(handle, socket, config, &SimEntropy::new(of_machine ^ *life << 48))
+    }
+
     /// Starts a node that does not run. Its disks are opened in the background, new ones formatted
     /// first.
     pub(crate) fn start_node(&mut self, node: usize) {
@@ -186,18 +235,28 @@ impl Cluster {
             return;
         }
         let handle = self.world.start(id);
-        let network = self.world.messages().endpoint(id.host(), addr(id), &name(id), &handle);
+        let network = self.endpoint(id, &handle);
         let rig = &mut self.nodes[node];
         let world = isotherm_store::World {
             handle: handle.clone(),
             pool: rig.pool.clone(),
             clock: Rc::new(self.world.clock().clone()),
         };
-        let config = NodeConfig { store: self.store.clone(), ..NodeConfig::default() };
-        let served = Node::new(world.clone(), network, config);
-        for (index, slot) in rig.slots.iter().enumerate() {
+        let served = Node::new(world.clone(), network, self.node_config.clone());
+        for (index, slot) in rig.slots.iter_mut().enumerate() {
             let disk = handle.attach(Box::new(slot.control.open()));
             let name = format!("disk{index}");
+            if std::mem::take(&mut slot.is_to_scan) {
+                let (world, served, uuid) = (world.clone(), served.clone(), slot.uuid);
+                let options = self.node_config.store.clone();
+                handle.spawn("full scan", async move {
+                    match scan_whole(&world, &disk, options).await {
+                        Ok(()) => served.add_disk(uuid, &name, disk),
+                        Err(why) => served.add_failed(uuid, &name, &why),
+                    }
+                });
+                continue;
+            }
             if *slot.is_formatted.borrow() {
                 served.add_disk(slot.uuid, &name, disk);
                 continue;
@@ -243,17 +302,12 @@ impl Cluster {
             return;
         }
         let handle = self.world.start(id);
-        let network = self.world.messages().endpoint(id.host(), addr(id), &name(id), &handle);
-        self.starts[client] += 1;
-        let seed = self.seed ^ (client as u64 + 1) << 24 ^ self.starts[client] << 40;
-        let config = ClientConfig {
-            hedge_after: Nanos::from_millis(self.setup.hedge_ms),
-            cell_patience: Nanos::from_millis(self.setup.patience_ms),
-            ..ClientConfig::default()
-        };
+        let network = self.endpoint(id, &handle);
+        let life = self.lives[id.0 as usize];
+        let seed = self.seed ^ (client as u64 + 1) << 24 ^ life << 40;
         let entropy = Rc::new(SimEntropy::new(seed));
         self.clients[client] =
-            Some(Client::new(&handle, network, self.map.clone(), entropy, config));
+            Some(Client::new(&handle, network, self.map.clone(), entropy, self.client_config));
     }
 
     pub(crate) fn kill_client(&mut self, client: usize) {
@@ -283,6 +337,24 @@ impl Cluster {
     /// and harm to them is none.
     pub(crate) fn used_blocks(&self) -> u64 {
         self.setup.extents * u64::from(EXTENT_BLOCKS) / 2
+    }
+
+    /// Where a disk of the map is; `None` for one that was replaced.
+    pub(crate) fn place_of(&self, no: DiskNo) -> Option<(usize, usize)> {
+        let places = self.nodes.iter().enumerate().flat_map(|(node, rig)| {
+            rig.slots.iter().enumerate().map(move |(disk, slot)| (slot.no, (node, disk)))
+        });
+        places.into_iter().find(|(other, _)| *other == no).map(|(_, place)| place)
+    }
+
+    /// The number of a disk.
+    pub(crate) fn disk_no(&self, node: usize, disk: usize) -> DiskNo {
+        self.nodes[node].slots[disk].no
+    }
+
+    /// The next start of a disk's node reads the whole disk for what is on it.
+    pub(crate) fn scan_whole(&mut self, node: usize, disk: usize) {
+        self.nodes[node].slots[disk].is_to_scan = true;
     }
 
     /// Puts an empty disk in the place of one. Its node must not run.
@@ -332,6 +404,12 @@ impl Cluster {
             };
             for disk in node.report().disks {
                 match disk.state {
+                    ShelfState::Open(open) if open.0.fenced => {
+                        out += &format!(" {} of node {number} is fenced;", disk.name);
+                    }
+                    ShelfState::Open(open) if open.0.room_extents == 0 => {
+                        out += &format!(" {} of node {number} has no room;", disk.name);
+                    }
                     ShelfState::Open(_) => {}
                     state => out += &format!(" {} of node {number}: {state:?};", disk.name),
                 }
@@ -369,7 +447,10 @@ impl Cluster {
     /// Nothing goes wrong any more.
     pub(crate) fn heal(&mut self) {
         self.world.messages().heal();
-        self.world.messages().set_shape(shape(&self.setup, 0.0));
+        if let Some(datagrams) = &self.datagrams {
+            datagrams.heal();
+        }
+        self.set_loss(0.0);
         for rig in &self.nodes {
             rig.slots.iter().for_each(|slot| slot.control.set_rates(FaultRates::default()));
         }
@@ -379,6 +460,29 @@ impl Cluster {
 
     pub(crate) fn set_loss(&self, loss: f64) {
         self.world.messages().set_shape(shape(&self.setup, loss));
+        if let Some(datagrams) = &self.datagrams {
+            // Where some are lost some come twice, and some are damaged.
+            let duplication = loss / 2.0;
+            let bit_flip = loss / 4.0;
+            datagrams.set_shape(LinkShape { duplication, bit_flip, ..shape(&self.setup, loss) });
+        }
+    }
+
+    /// Cuts the way from one machine to another, or mends it.
+    pub(crate) fn cut(&self, from: MachineId, to: MachineId, is_cut: bool) {
+        let (from, to) = (from.host(), to.host());
+        let messages = self.world.messages();
+        match (&self.datagrams, is_cut) {
+            (Some(datagrams), true) => datagrams.cut(self.now(), from, to),
+            (Some(datagrams), false) => datagrams.mend(from, to),
+            (None, true) => messages.cut(from, to),
+            (None, false) => messages.mend(from, to),
+        }
+    }
+
+    /// Datagrams that arrived and were read.
+    pub(crate) fn datagrams(&self) -> u64 {
+        self.datagrams.as_ref().map_or(0, |datagrams| datagrams.counters().received)
     }
 
     pub(crate) fn now(&self) -> Mono {
@@ -414,6 +518,19 @@ impl Cluster {
     }
 }
 
+/// Finds out what is on a disk whose index is damaged, and writes it a new one: what
+/// `isotherm store --full-scan` does.
+async fn scan_whole(
+    world: &isotherm_store::World,
+    disk: &isotherm_reactor::Disk,
+    options: Options,
+) -> Result<(), String> {
+    let scanned = ScannedDisk::scan(world, disk).await.map_err(|why| why.to_string())?;
+    let found = scanned.recover_by_full_scan(options).await.map_err(|why| why.to_string())?;
+    let (store, _) = found.start().await.map_err(|why| why.to_string())?;
+    store.close().await.map_err(|why| why.to_string())
+}
+
 fn shape(setup: &Setup, loss: f64) -> LinkShape {
     LinkShape {
         delay: Nanos::from_micros(setup.delay_us),
@@ -430,7 +547,7 @@ fn slot(seed: u64, setup: &Setup, number: u32, trace: Option<&Trace>) -> (DiskNo
     config.geometry.io_bytes_max = 2 << 20;
     config.trace = trace.cloned();
     let control = SimDisk::new(config).control();
-    (no, Slot { control, no, uuid: uuid(no), is_formatted: Rc::default() })
+    (no, Slot { control, no, uuid: uuid(no), is_formatted: Rc::default(), is_to_scan: false })
 }
 
 fn map_disk(setup: &Setup, no: DiskNo, node: NodeNo) -> Disk {
@@ -440,7 +557,7 @@ fn map_disk(setup: &Setup, no: DiskNo, node: NodeNo) -> Disk {
         node,
         core: 0,
         name: format!("disk{}", no.0),
-        capacity_bytes: setup.extents << 21,
+        capacity_bytes: setup.extents * EXTENT_BYTES,
         state: DiskState::In,
     }
 }

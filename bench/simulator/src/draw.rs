@@ -5,6 +5,7 @@
 
 use isotherm_seam::{Domain, Draws};
 
+use crate::cluster::EXTENT_BYTES;
 use crate::plan::{Action, Plan, Setup, What};
 
 const SETUP: Domain = Domain::new("simulator.plan.setup");
@@ -83,7 +84,7 @@ impl Setup {
             parity,
             clients: 1 + draws.below(4),
             groups: 4 + draws.below(8),
-            extents: 40,
+            extents: 24,
             hedge_ms: [20, 100, 300][draws.below(3) as usize],
             patience_ms: [500, 2000][draws.below(2) as usize],
             changes_max: [64, 1000, 1 << 16][draws.below(3) as usize],
@@ -104,12 +105,25 @@ impl Plan {
     /// and the same classes of trouble.
     #[must_use]
     pub fn drawn_for(seed: u64, eras: u64, era_ms: u64) -> Plan {
+        Plan::drawn_within(seed, eras, era_ms, false)
+    }
+
+    /// As [`Plan::drawn_for`], with harm everywhere: more than objects survive.
+    #[must_use]
+    pub fn drawn_beyond(seed: u64, eras: u64, era_ms: u64) -> Plan {
+        Plan::drawn_within(seed, eras, era_ms, true)
+    }
+
+    fn drawn_within(seed: u64, eras: u64, era_ms: u64, is_beyond: bool) -> Plan {
         assert!(era_ms > CALM_MS, "an era ends in calm");
         let draws = &mut Draws::new(seed, SETUP, 0);
         let setup = Setup::drawn(draws);
         let is_sunny = draws.happens(0.1);
-        let classes: Vec<Class> =
+        let mut classes: Vec<Class> =
             CLASSES.into_iter().filter(|_| draws.happens(0.5) && !is_sunny).collect();
+        if is_beyond {
+            classes.extend([Class::Harm, Class::Writes, Class::Replace]);
+        }
         let mut writer = Writer {
             trouble_ms: log_uniform(draws, 500.0, 8_000.0),
             operation_ms: log_uniform(draws, 60.0, 110.0),
@@ -123,6 +137,7 @@ impl Plan {
             next_object: 0,
             setup: &setup,
             classes: &classes,
+            is_beyond,
         };
         let mut actions = Vec::new();
         for _ in 0..eras {
@@ -154,6 +169,8 @@ struct Writer<'a> {
     next_object: u64,
     setup: &'a Setup,
     classes: &'a [Class],
+    /// Every node may be harmed.
+    is_beyond: bool,
 }
 
 impl Writer<'_> {
@@ -171,7 +188,7 @@ impl Writer<'_> {
     }
 
     fn operations(&mut self) -> Vec<(u64, What)> {
-        let room = (self.setup.nodes * self.setup.disks * self.setup.extents) << 21;
+        let room = self.setup.nodes * self.setup.disks * self.setup.extents * EXTENT_BYTES;
         // A byte is kept as (k + m) / k or as m + 1.
         let room = (room as f64 * FILL / (self.setup.parity as f64 + 1.0)) as u64;
         let mut out = Vec::new();
@@ -203,9 +220,10 @@ impl Writer<'_> {
                 // Some are asked for often.
                 let at = if self.draws.happens(0.3) { at % 8 } else { at };
                 let object = self.live[at.min(self.live.len() - 1)].0;
-                match self.draws.below(100) {
-                    0..3 => What::List { client },
-                    3..30 => {
+                match self.draws.below(200) {
+                    // A listing asks every disk for all that it has.
+                    0 => What::List { client },
+                    1..60 => {
                         let (from, len) = (self.draws.below(1000), self.draws.below(20_000));
                         What::Range { client, object, from, len }
                     }
@@ -236,7 +254,11 @@ impl Writer<'_> {
         let is_narrow = draws.happens(0.5);
         let first = draws.below(nodes);
         let hot = |draws: &mut Draws, count: u64| (first + draws.below(count.max(1))) % nodes;
-        let harmed = if is_narrow { parity } else { parity - 1 };
+        let harmed = match (self.is_beyond, is_narrow) {
+            (true, _) => nodes,
+            (false, true) => parity,
+            (false, false) => parity - 1,
+        };
         let mut at_ms = 0;
         loop {
             at_ms += exponential_ms(draws, self.trouble_ms);
@@ -282,7 +304,7 @@ impl Writer<'_> {
                 Class::Writes if draws.happens(0.5) => What::LoseWrite { node: ill, disk },
                 Class::Writes => What::StrayWrite { node: ill, disk, at: draws.below(1000) },
                 // A whole disk is more work than all else.
-                Class::Replace if draws.happens(0.9) => continue,
+                Class::Replace if draws.happens(if self.is_beyond { 0.5 } else { 0.9 }) => continue,
                 Class::Replace => What::Replace { node: ill, disk, ms },
             };
             out.push((at_ms, what));

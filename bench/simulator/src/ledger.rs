@@ -3,7 +3,7 @@
 //! What must always hold: a byte of an object follows from the object's number and the byte's
 //! place, so any other byte is seen for what it is at once, without keeping what was put.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use isotherm_client::{ClientError, Locator};
 use isotherm_seam::{Domain, draw};
@@ -65,6 +65,12 @@ pub(crate) struct Ledger {
     place: u64,
     pub(crate) failures: Vec<Failure>,
     pub(crate) tally: Tally,
+    /// The plan harms more than objects survive: losses are claims, to be held against the truth.
+    pub(crate) is_beyond: bool,
+    /// Objects that a read has said to be gone although nobody deleted them.
+    pub(crate) claims: BTreeSet<u64>,
+    /// Objects that are lost.
+    pub(crate) lost: BTreeSet<u64>,
 }
 
 /// Failures that are kept: the first says most.
@@ -78,6 +84,9 @@ impl Ledger {
             place: 0,
             failures: Vec::new(),
             tally: Tally::default(),
+            is_beyond: false,
+            claims: BTreeSet::new(),
+            lost: BTreeSet::new(),
         }
     }
 
@@ -211,9 +220,15 @@ impl Ledger {
                 }
                 Some(Saw::Bytes)
             }
-            Err(ClientError::Deleted | ClientError::NotFound) => {
+            Err(error @ (ClientError::Deleted | ClientError::NotFound)) => {
+                let is_claim = self.is_beyond && error == ClientError::NotFound;
                 let entry = &self.objects[&object];
                 // Without a delete there is nothing to look for.
+                if !entry.delete_called && is_claim {
+                    self.claims.insert(object);
+                    self.tally.failed += 1;
+                    return;
+                }
                 if !entry.delete_called {
                     let what = format!("object {object} is gone without a delete, at {now_ms} ms");
                     self.fail("durability", what);
@@ -224,7 +239,9 @@ impl Ledger {
             Err(error @ (ClientError::Lost { .. } | ClientError::Corrupt { .. })) => {
                 let entry = &self.objects[&object];
                 // The remains of a deleted object are allowed to look like that.
-                if !entry.delete_called {
+                if !entry.delete_called && self.is_beyond {
+                    self.claims.insert(object);
+                } else if !entry.delete_called {
                     let what = format!("object {object}: {error}, at {now_ms} ms");
                     self.fail("durability", what);
                 }

@@ -102,7 +102,7 @@ numbers! {
         clients,
         /// Groups of a disk.
         groups,
-        /// Extents of a disk, of 2 MiB.
+        /// Extents of a disk, of 4 MiB.
         extents,
         /// When a read asks further disks, in milliseconds.
         hedge_ms,
@@ -291,12 +291,18 @@ impl What {
     /// Whether it may cost data: the node whose it is.
     #[must_use]
     pub fn harms(&self) -> Option<u64> {
+        self.harms_disk().map(|(node, _)| node)
+    }
+
+    /// Whether it may cost data: the node and which of its disks.
+    #[must_use]
+    pub fn harms_disk(&self) -> Option<(u64, u64)> {
         match *self {
-            What::Errors { node, .. }
-            | What::Harm { node, .. }
-            | What::LoseWrite { node, .. }
-            | What::StrayWrite { node, .. }
-            | What::Replace { node, .. } => Some(node),
+            What::Errors { node, disk, .. }
+            | What::Harm { node, disk, .. }
+            | What::LoseWrite { node, disk }
+            | What::StrayWrite { node, disk, .. }
+            | What::Replace { node, disk, .. } => Some((node, disk)),
             _ => None,
         }
     }

@@ -12,12 +12,14 @@
 //! survives, so whatever is lost, wrong or never ends is a bug.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::rc::Rc;
 
 use bytes::Bytes;
-use isotherm_client::{Client, ClientError, ListFrom, Locator, RepairReport};
+use isotherm_client::{Client, ClientConfig, ListFrom, ReadPolicy};
+use isotherm_node::NodeConfig;
+use isotherm_placement::DiskNo;
 use isotherm_reactor::{Handle, Task};
 use isotherm_seam::{Domain, Draws, Lba, Mono, Nanos, draw};
 use isotherm_sim::{Fault, FaultRates, Slow, Trace};
@@ -25,6 +27,7 @@ use isotherm_store::Options;
 
 use crate::cluster::Cluster;
 use crate::ledger::{Failure, Ledger, Tally};
+use crate::operator::{self, Shared, Truth, read};
 use crate::plan::{Action, Plan, What};
 
 const RUN: Domain = Domain::new("simulator.run");
@@ -35,8 +38,24 @@ const OPERATIONS_END: Nanos = Nanos::from_secs(300);
 const NODES_OPEN: Nanos = Nanos::from_secs(120);
 /// How long the work of the operator may take.
 const OPERATOR_ENDS: Nanos = Nanos::from_secs(7200);
-/// Rounds of repair before it counts as never ending.
-const REPAIRS_MAX: u32 = 8;
+/// How often a disk is looked after in one settle: opened anew, read as a whole, replaced.
+const TENDED_MAX: u32 = 3;
+/// How long an operation may take, for each stripe and twice: a client's deadline for a stripe,
+/// and what it waits for a disk beyond it.
+const OPERATION_MAX: Nanos = Nanos::from_secs(15);
+/// How clients choose whom they read from: by the seed. The usual way in four of ten.
+const POLICIES: [ReadPolicy; 10] = [
+    ReadPolicy::Direct,
+    ReadPolicy::Late,
+    ReadPolicy::Random,
+    ReadPolicy::Direct,
+    ReadPolicy::LeastLoaded,
+    ReadPolicy::Probe,
+    ReadPolicy::Direct,
+    ReadPolicy::AllN,
+    ReadPolicy::Tied,
+    ReadPolicy::Direct,
+];
 /// Buffers that a node may hold while nobody asks anything: its stores keep some to write with.
 const BUFS_KEPT_MAX: usize = 64;
 
@@ -47,8 +66,10 @@ pub struct Report {
     pub tally: Tally,
     /// Faults that happened: planned ones, and those that disks had by chance.
     pub faults: u64,
-    /// Events: messages delivered, requests of disks completed, timers fired.
+    /// Events: messages or datagrams delivered, requests of disks completed, timers fired.
     pub events: u64,
+    /// Datagrams delivered.
+    pub datagrams: u64,
     /// Virtual time.
     pub virtual_s: f64,
     /// Cells that were made again.
@@ -60,23 +81,43 @@ pub struct Report {
     /// Objects that were seen again after an acknowledged delete, in a run in which disks were
     /// harmed; see [`RunOptions::strict`].
     pub seen_again: u64,
+    /// Disks whose index was damaged and which a full scan opened again.
+    pub disks_scanned: u64,
+    /// Objects that are lost, where a plan harms more than they survive.
+    pub lost: u64,
     /// Digest of every event, if it was asked for.
     pub digest: Option<u64>,
     /// What was wrong; empty if nothing was.
     pub failures: Vec<Failure>,
 }
 
+/// What sessions between machines are made of.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Tier {
+    /// A message is one event.
+    #[default]
+    Messages,
+    /// The product's QUIC over datagrams that are lost, doubled, damaged and overtake each other.
+    Quic,
+}
+
 /// How a plan is carried out.
 #[derive(Clone, Debug, Default)]
 pub struct RunOptions {
+    /// What sessions are made of.
+    pub tier: Tier,
     /// Also make a digest of every event.
     pub digest: bool,
     /// An object that is seen again after an acknowledged delete is a failure also where disks
     /// were harmed. Otherwise it is counted: a disk that loses a tombstone to harm and starts
     /// again does not know of it, and gives its copy away until repair has come by.
     pub strict: bool,
-    /// Deliberate bugs.
+    /// A deliberate bug of the stores,
     pub store: isotherm_store::Planted,
+    /// of the nodes,
+    pub node: isotherm_node::Planted,
+    /// or of the clients.
+    pub client: isotherm_client::Planted,
 }
 
 /// What is under way on a client's machine, to be closed when it dies.
@@ -86,8 +127,6 @@ struct Open {
     deletes: BTreeMap<u64, (u64, u64)>,
     puts: BTreeMap<u64, u64>,
 }
-
-type Shared = Rc<RefCell<Ledger>>;
 
 struct Run<'a> {
     plan: &'a Plan,
@@ -104,6 +143,8 @@ struct Run<'a> {
     late_until: Mono,
     /// Until when a disk is slow: two slownesses at once would multiply to hours a request.
     slow_until: BTreeMap<(u64, u64), Mono>,
+    /// Disks that were harmed since all was whole.
+    harmed: BTreeSet<DiskNo>,
 }
 
 enum Undo {
@@ -125,7 +166,15 @@ pub fn run(plan: &Plan, options: &RunOptions) -> Report {
         planted: options.store,
         ..Options::default()
     };
-    let cluster = Cluster::new(plan, trace.clone(), store);
+    let node = NodeConfig { store, planted: options.node, ..NodeConfig::default() };
+    let client = ClientConfig {
+        hedge_after: Nanos::from_millis(plan.setup.hedge_ms),
+        cell_patience: Nanos::from_millis(plan.setup.patience_ms),
+        planted: options.client,
+        read_policy: POLICIES[plan.seed as usize % POLICIES.len()],
+        ..ClientConfig::default()
+    };
+    let cluster = Cluster::new(plan, options.tier, trace.clone(), node, client);
     let count = plan.setup.clients as usize + 1;
     let mut run = Run {
         plan,
@@ -139,7 +188,9 @@ pub fn run(plan: &Plan, options: &RunOptions) -> Report {
         strict: options.strict,
         late_until: Mono::ZERO,
         slow_until: BTreeMap::new(),
+        harmed: BTreeSet::new(),
     };
+    run.ledger.borrow_mut().is_beyond = !plan.is_fair();
     run.all();
     run.finish()
 }
@@ -176,7 +227,8 @@ impl Run<'_> {
         let order = self.ledger.borrow_mut().check_order(is_strict);
         (self.report.undecided, self.report.seen_again) = order;
         self.report.virtual_s = self.cluster.now().since(Mono::ZERO).as_secs_f64();
-        self.report.events = self.cluster.world.events();
+        self.report.datagrams = self.cluster.datagrams();
+        self.report.events = self.cluster.world.events() + self.report.datagrams;
         self.report.faults += self.cluster.disk_faults();
         self.report.digest = self.trace.as_ref().map(Trace::digest);
         self.open.clear();
@@ -187,6 +239,7 @@ impl Run<'_> {
         }
         let ledger = self.ledger.borrow();
         self.report.tally = ledger.tally;
+        self.report.lost = ledger.lost.len() as u64;
         self.report.failures = ledger.failures.clone();
         self.report.clone()
     }
@@ -239,15 +292,14 @@ impl Run<'_> {
     }
 
     fn cut(&mut self, node: usize, from: u64, way: u64, is_cut: bool) {
-        let messages = self.cluster.world.messages().clone();
         let machines = self.cluster.nodes() + self.plan.setup.clients as usize;
-        let here = self.cluster.node_id(node).host();
+        let here = self.cluster.node_id(node);
         for other in (0..machines).filter(|other| from >> other & 1 == 1 && *other != node) {
-            let there = crate::MachineId(other as u32).host();
+            let there = crate::MachineId(other as u32);
             let ways = [(here, there), (there, here)];
             for (at, (a, b)) in ways.into_iter().enumerate() {
                 if way == 0 || way == at as u64 + 1 {
-                    if is_cut { messages.cut(a, b) } else { messages.mend(a, b) }
+                    self.cluster.cut(a, b, is_cut);
                 }
             }
         }
@@ -256,6 +308,9 @@ impl Run<'_> {
     fn act(&mut self, action: &Action) {
         let number = action.number;
         self.report.faults += u64::from(action.what.is_fault());
+        if let Some((node, disk)) = action.what.harms_disk() {
+            self.harmed.insert(self.cluster.disk_no(node as usize, disk as usize));
+        }
         let nodes = self.cluster.nodes() as u64;
         let draws = || Draws::new(draw(self.plan.seed, RUN, number, 0), RUN, number);
         match action.what {
@@ -333,11 +388,17 @@ impl Run<'_> {
             }
             What::Replace { node, disk, ms } => {
                 self.cluster.kill_node(node as usize);
-                self.cluster.replace(node as usize, disk as usize);
+                self.replace(node as usize, disk as usize);
                 self.later(number, ms, Undo::StartNode(node as usize));
             }
             What::Settle {} => unreachable!("not an act"),
         }
+    }
+
+    fn replace(&mut self, node: usize, disk: usize) {
+        self.cluster.replace(node, disk);
+        // What lay on the old one is not on this one.
+        self.harmed.insert(self.cluster.disk_no(node, disk));
     }
 
     fn inject(&self, node: u64, disk: u64, fault: Fault) {
@@ -348,14 +409,22 @@ impl Run<'_> {
         &mut self,
         client: usize,
         number: u64,
+        stripes: u64,
         work: impl AsyncFnOnce(Client, Handle) + 'static,
     ) {
         let Some(connection) = self.cluster.client(client) else { return };
         let id = self.cluster.client_id(client);
         let handle = self.cluster.world.handle(id).expect("it has a client").clone();
-        let open = Rc::clone(&self.open[client]);
+        let (open, ledger) = (Rc::clone(&self.open[client]), Rc::clone(&self.ledger));
         let task = self.cluster.spawn(client, async move {
-            work(connection, handle).await;
+            let begun = handle.now();
+            work(connection, handle.clone()).await;
+            let took = handle.now().since(begun);
+            if took > Nanos(OPERATION_MAX.0 * (stripes + 2)) {
+                let seconds = took.as_secs_f64();
+                let what = format!("operation {number} of {stripes} stripes took {seconds:.1} s");
+                ledger.borrow_mut().fail("late", what);
+            }
             let mut open = open.borrow_mut();
             open.deletes.remove(&number);
             open.puts.remove(&number);
@@ -378,7 +447,8 @@ impl Run<'_> {
         let ledger = Rc::clone(&self.ledger);
         ledger.borrow_mut().put_begins(object, len);
         self.open[client].borrow_mut().puts.insert(number, object);
-        self.begin(client, number, async move |client: Client, _| {
+        let stripes = self.stripes(len);
+        self.begin(client, number, stripes, async move |client: Client, _| {
             let (id, bytes) = {
                 let ledger = ledger.borrow();
                 (ledger.id(object), Bytes::from(ledger.content(object, 0, len as usize)))
@@ -401,7 +471,8 @@ impl Run<'_> {
                 from..(from + len).min(locator.len_bytes)
             }
         };
-        self.begin(client, number, async move |client: Client, handle: Handle| {
+        let stripes = self.stripes(locator.len_bytes);
+        self.begin(client, number, stripes, async move |client: Client, handle: Handle| {
             read(&client, &handle, &ledger, object, locator, range, call).await;
         });
     }
@@ -414,7 +485,8 @@ impl Run<'_> {
         let Some((locator, call)) = ledger.borrow_mut().begins(object) else { return };
         ledger.borrow_mut().delete_begins(object);
         self.open[client].borrow_mut().deletes.insert(number, (object, call));
-        self.begin(client, number, async move |client: Client, _| {
+        let stripes = self.stripes(locator.len_bytes);
+        self.begin(client, number, stripes, async move |client: Client, _| {
             let result = client.delete(&locator).await;
             ledger.borrow_mut().delete_ends(object, call, result);
         });
@@ -427,7 +499,9 @@ impl Run<'_> {
         }
         let ledger = Rc::clone(&self.ledger);
         ledger.borrow_mut().tally.begun += 1;
-        self.begin(client, number, async move |client: Client, _| {
+        // It takes as long as its pages take.
+        let pages = ledger.borrow().objects.len() as u64;
+        self.begin(client, number, pages, async move |client: Client, _| {
             let before = ledger.borrow().living();
             let (mut listed, mut from) = (Vec::new(), Some(ListFrom::default()));
             while let Some(at) = from {
@@ -446,11 +520,16 @@ impl Run<'_> {
             let mut ledger = ledger.borrow_mut();
             ledger.tally.good += 1;
             for (object, locator) in before {
-                if !listed.contains(&locator.object) && !ledger.objects[&object].delete_called {
+                let is_there = !ledger.objects[&object].delete_called && !ledger.is_beyond;
+                if is_there && !listed.contains(&locator.object) {
                     ledger.fail("listing", format!("object {object} is not listed"));
                 }
             }
         });
+    }
+
+    fn stripes(&self, len: u64) -> u64 {
+        len.div_ceil(self.plan.setup.data << 20)
     }
 
     fn kill_client(&mut self, client: usize) {
@@ -491,22 +570,26 @@ impl Run<'_> {
         if !self.ledger.borrow().failures.is_empty() {
             return;
         }
-        let operator = self.cluster.operator();
-        let client = self.cluster.client(operator).expect("it never dies");
-        let id = self.cluster.client_id(operator);
-        let handle = self.cluster.world.handle(id).expect("it never dies").clone();
+        let truth = Truth {
+            map: self.cluster.map.clone(),
+            harmed: std::mem::take(&mut self.harmed),
+            is_beyond: !self.plan.is_fair(),
+        };
         let ledger = Rc::clone(&self.ledger);
-        let work = async move { operate(&client, &handle, &ledger).await };
-        let mut task = self.cluster.spawn(operator, work).expect("it has room");
-        let mut mended = None;
-        let is_done = self.wait(OPERATOR_ENDS, |_| {
-            mended = task.try_take();
-            mended.is_some()
+        let mended = self.by_operator(async move |client, handle| {
+            operator::operate(&client, &handle, &ledger, &truth).await
         });
-        if !is_done {
+        let Some(mended) = mended else {
             return self.fail("progress", "what the operator does never ends".into());
+        };
+        if !self.ledger.borrow().failures.is_empty() {
+            let states = self.cluster.states();
+            if !states.is_empty() {
+                self.fail("disks", states);
+            }
+            return;
         }
-        self.report.cells_mended += mended.unwrap_or(0);
+        self.report.cells_mended += mended;
         let calm = self.cluster.now() + Nanos::from_secs(70);
         self.go_to(calm);
         let (requests, bufs) = self.cluster.held();
@@ -518,179 +601,68 @@ impl Run<'_> {
         }
     }
 
-    /// Disks that take no writes are opened again; those that can't be opened are replaced.
+    /// The operator does something; `None` if it never ends.
+    fn by_operator<T: 'static>(
+        &mut self,
+        work: impl AsyncFnOnce(Client, Handle) -> T + 'static,
+    ) -> Option<T> {
+        let operator = self.cluster.operator();
+        let client = self.cluster.client(operator).expect("it never dies");
+        let id = self.cluster.client_id(operator);
+        let handle = self.cluster.world.handle(id).expect("it never dies").clone();
+        let work = async move { work(client, handle).await };
+        let mut task = self.cluster.spawn(operator, work).expect("it has room");
+        let mut done = None;
+        self.wait(OPERATOR_ENDS, |_| {
+            done = task.try_take();
+            done.is_some()
+        });
+        done
+    }
+
+    /// Disks that take no writes, or give no listing, are opened anew; those whose index is
+    /// damaged are read as a whole; those that can't be opened then are replaced.
     fn tend_disks(&mut self) {
-        for round in 0..3 {
+        let mut tended: BTreeMap<(usize, usize), u32> = BTreeMap::new();
+        loop {
             if !self.wait(NODES_OPEN, Cluster::is_settled) {
                 let states = self.cluster.states();
                 return self.fail("progress", format!("a node never opens its disks: {states}"));
             }
-            let sick = self.cluster.sick_disks();
+            let mut sick = self.cluster.sick_disks();
+            if sick.is_empty() {
+                let Some(silent) =
+                    self.by_operator(async move |client, _| operator::silent_disks(&client).await)
+                else {
+                    return self.fail("progress", "a listing never ends".into());
+                };
+                let places = silent.into_iter().filter_map(|no| self.cluster.place_of(no));
+                sick = places.map(|(node, disk)| (node, disk, None)).collect();
+            }
             if sick.is_empty() {
                 return;
             }
             for (node, disk, why) in sick {
                 self.cluster.kill_node(node);
-                if why.is_some() && round > 0 {
-                    let was_harmed = self
-                        .plan
-                        .actions
-                        .iter()
-                        .any(|action| action.what.harms() == Some(node as u64));
-                    if !was_harmed {
-                        let why = why.unwrap_or_default();
-                        let what = format!("disk {disk} of node {node} does not open: {why}");
-                        return self.fail("open", what);
-                    }
-                    self.cluster.replace(node, disk);
+                let times = tended.entry((node, disk)).or_default();
+                *times += 1;
+                let (times, no) = (*times, self.cluster.disk_no(node, disk));
+                if times > 1 && !self.harmed.contains(&no) {
+                    let why = why.unwrap_or_else(|| "it gives no listing".into());
+                    let what = format!("disk {disk} of node {node} does not open: {why}");
+                    return self.fail("open", what);
+                }
+                if times > TENDED_MAX {
+                    return self.fail("open", format!("disk {disk} of node {node} never is well"));
+                } else if times == TENDED_MAX {
+                    self.replace(node, disk);
                     self.report.disks_given_up += 1;
+                } else if times > 1 || why.is_some_and(|why| why.contains("full scan")) {
+                    self.cluster.scan_whole(node, disk);
+                    self.report.disks_scanned += 1;
                 }
                 self.cluster.start_node(node);
             }
         }
     }
-}
-
-async fn read(
-    client: &Client,
-    handle: &Handle,
-    ledger: &Shared,
-    object: u64,
-    locator: Locator,
-    range: Range<u64>,
-    call: u64,
-) -> bool {
-    let (from, len) = (range.start, range.end - range.start);
-    let result = client.get(&locator, Some(range)).await;
-    let is_answer = !matches!(
-        result,
-        Err(ClientError::Late | ClientError::Busy { .. } | ClientError::Unavailable { .. })
-    );
-    let now_ms = handle.now().0 / 1_000_000;
-    ledger.borrow_mut().read_ends(object, call, from, len, result, now_ms);
-    is_answer
-}
-
-/// All is healed: everything acknowledged is read, what is unfinished is finished, and repaired
-/// until every stripe is full. Returns how many cells were made again.
-async fn operate(client: &Client, handle: &Handle, ledger: &Shared) -> u64 {
-    let fail = |rule, what| ledger.borrow_mut().fail(rule, what);
-    let has_failed = || !ledger.borrow().failures.is_empty();
-    let living = ledger.borrow().living();
-    let dying = ledger.borrow().dying();
-    for &(object, locator) in &living {
-        read_surely(client, handle, ledger, object, locator).await;
-    }
-    for &(object, locator) in &dying {
-        let is_finished = ledger.borrow().objects[&object].delete_acknowledged;
-        if !is_finished {
-            let Some((_, call)) = ledger.borrow_mut().begins(object) else { continue };
-            ledger.borrow_mut().delete_begins(object);
-            let result = client.delete(&locator).await;
-            if let Err(error) = result {
-                fail("progress", format!("object {object} can't be deleted: {error}"));
-            }
-            ledger.borrow_mut().delete_ends(object, call, result);
-        }
-        read_surely(client, handle, ledger, object, locator).await;
-    }
-    if has_failed() {
-        return 0;
-    }
-    let before = client.counters().cells_mended;
-    for round in 1.. {
-        let report = repair_all(client, ledger).await;
-        if report.later == 0 && report.mended == 0 {
-            break;
-        }
-        if round == REPAIRS_MAX {
-            fail("repair", format!("it never ends: {report:?} in round {round}"));
-            return 0;
-        }
-        handle.sleep(Nanos::from_secs(10)).await;
-    }
-    for &(object, locator) in &living {
-        match client.stat(&locator).await {
-            Ok(stat) if stat.bad == 0 && stat.silent == 0 => {}
-            Ok(stat) => fail("repair", format!("object {object} is not whole: {stat:?}")),
-            Err(error) => fail("repair", format!("object {object} can't be asked for: {error}")),
-        }
-    }
-    // Repair has been everywhere: whatever was harmed, what is deleted is gone now.
-    for &(object, locator) in &dying {
-        let bytes = client.get(&locator, None).await;
-        let is_gone = matches!(
-            bytes,
-            Err(ClientError::Deleted | ClientError::NotFound | ClientError::Lost { .. })
-        );
-        if !is_gone {
-            let what = bytes.map(|bytes| bytes.len());
-            fail("resurrection", format!("object {object} is there after a repair: {what:?}"));
-        }
-    }
-    // What was deleted and seen as gone need not be read again in each era that follows.
-    let mut ledger = ledger.borrow_mut();
-    for (object, _) in dying {
-        if object % 4 != 0 {
-            ledger.objects.get_mut(&object).expect("just seen").locator = None;
-        }
-    }
-    client.counters().cells_mended - before
-}
-
-/// Nothing hinders a read now: it must be answered.
-async fn read_surely(
-    client: &Client,
-    handle: &Handle,
-    ledger: &Shared,
-    object: u64,
-    locator: Locator,
-) {
-    for _ in 0..4 {
-        let Some((_, call)) = ledger.borrow_mut().begins(object) else { return };
-        let range = 0..locator.len_bytes;
-        if read(client, handle, ledger, object, locator, range, call).await {
-            return;
-        }
-        handle.sleep(Nanos::from_secs(5)).await;
-    }
-    let what = format!("object {object} can't be read though all is healed");
-    ledger.borrow_mut().fail("progress", what);
-}
-
-async fn repair_all(client: &Client, ledger: &Shared) -> RepairReport {
-    let mut total = RepairReport::default();
-    let mut from = Some(ListFrom::default());
-    while let Some(at) = from {
-        let Ok(page) = client.list(at, 50).await else {
-            total.later += 1;
-            return total;
-        };
-        total.later += u64::from(!page.silent.is_empty());
-        for listed in &page.objects {
-            let object = ledger.borrow().object_of(listed.object);
-            let Some(object) = object else {
-                let what = format!("{:032x} is listed and was never put", listed.object);
-                ledger.borrow_mut().fail("listing", what);
-                continue;
-            };
-            // The remains of a put that was never acknowledged, and of attempts elsewhere.
-            if ledger.borrow().objects[&object].locator.is_none() {
-                if listed.cells + listed.notes > 0 {
-                    let _ = client.delete_id(listed.object, &listed.entries).await;
-                }
-                continue;
-            }
-            let report = client.repair(listed, true).await;
-            total.stripes += report.stripes;
-            total.well += report.well;
-            total.mended += report.mended;
-            total.cells_mended += report.cells_mended;
-            total.deleted += report.deleted;
-            total.remains += report.remains;
-            total.later += report.later;
-        }
-        from = page.next;
-    }
-    total
 }

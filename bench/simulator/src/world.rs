@@ -306,8 +306,10 @@ impl World {
         if machine.is_ready || machine.paused_until.is_some() {
             return;
         }
-        if let Some(Due::At(at)) = machine.core.as_ref().map(Reactor::due) {
-            machine.due = Some(at);
+        match machine.core.as_ref().map(Reactor::due) {
+            Some(Due::At(at)) => machine.due = Some(at),
+            Some(Due::Now) => self.wake(MachineId(host.0)),
+            Some(Due::Event | Due::Idle) | None => {}
         }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! `cargo run --release -p isotherm-simulator --example sim -- soak --seeds 200` for more.
 
-use isotherm_simulator::{Plan, Report, RunOptions, run, run_safely};
+use isotherm_simulator::{Plan, Report, RunOptions, Tier, run, run_safely};
 
 /// Eras of 15 virtual seconds: the whole of a run in a second.
 const ERA_MS: u64 = 15_000;
@@ -45,6 +45,30 @@ fn one_seed_is_one_run() {
         assert_eq!(one, two, "seed {seed}");
     }
     assert_ne!(run(&brief(3), &options).digest, run(&brief(4), &options).digest);
+}
+
+#[test]
+fn over_quic_one_seed_is_one_run() {
+    let options = RunOptions { digest: true, tier: Tier::Quic, ..RunOptions::default() };
+    for seed in [2, 5] {
+        let plan = brief(seed);
+        let report = run_safely(&plan, &options);
+        demand(&plan, &report, &format!("seed {seed} --quic"));
+        assert!(report.datagrams > 1_000, "{report:?}");
+        assert_eq!(report, run(&plan, &options), "seed {seed} --quic");
+    }
+}
+
+#[test]
+fn what_is_beyond_repair_is_said_to_be() {
+    let mut lost = 0;
+    for seed in 0..6 {
+        let plan = Plan::drawn_beyond(seed, 2, ERA_MS);
+        let report = run_safely(&plan, &RunOptions::default());
+        demand(&plan, &report, &format!("seed {seed} --beyond"));
+        lost += report.lost;
+    }
+    assert!(lost > 0, "nothing was lost: no more harm than objects survive");
 }
 
 #[test]

@@ -16,6 +16,7 @@ use crate::delete::Releases;
 use crate::layout::STRIPED_FROM_BYTES;
 use crate::links::Links;
 use crate::loads::{Loads, Patience};
+use crate::planted::{Bug, Planted};
 use crate::policy::{Act, ReadPolicy};
 
 const IDS: Domain = Domain::new("client.ids");
@@ -44,6 +45,8 @@ pub struct ClientConfig {
     pub stripes_at_once: usize,
     /// What is found damaged or missing on a read is put again.
     pub repairs_on_read: bool,
+    /// A deliberate bug.
+    pub planted: Planted,
 }
 
 impl Default for ClientConfig {
@@ -58,6 +61,7 @@ impl Default for ClientConfig {
             groups_tried: 4,
             stripes_at_once: 3,
             repairs_on_read: true,
+            planted: Planted::default(),
         }
     }
 }
@@ -170,6 +174,12 @@ impl Client {
 }
 
 impl Inner {
+    /// Whether it has a deliberate bug.
+    #[inline]
+    pub(crate) fn has(&self, bug: Bug) -> bool {
+        self.config.planted.has(bug)
+    }
+
     pub(crate) fn count(&self, add: impl FnOnce(&mut Counters)) {
         let mut counters = self.counters.get();
         add(&mut counters);

@@ -23,6 +23,7 @@ use crate::error::ClientError;
 use crate::gather::Gather;
 use crate::layout::StripeRef;
 use crate::locator::{Class, Locator};
+use crate::planted::Bug;
 
 impl Client {
     /// Deletes an object. One that is deleted already, or was never there, counts as deleted.
@@ -86,7 +87,7 @@ impl Inner {
         terms: Terms,
     ) -> Result<(), ClientError> {
         let cells = stripe.cells();
-        let needed = cells - stripe.needed() + 1;
+        let needed = cells - stripe.needed() + usize::from(!self.has(Bug::DeleteLeavesOne));
         let patience = self.handle.now() + self.config.cell_patience;
         let cell_terms = Terms { until: patience.min(terms.until), ..terms };
         let mut deletes = Gather::new();

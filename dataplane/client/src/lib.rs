@@ -27,6 +27,7 @@
 //! | `ask.rs`      | one question to one disk                                            |
 //! | `links.rs`    | connections, and what is known of disks                             |
 //! | `gather.rs`   | several questions at once                                           |
+//! | `planted.rs`  | deliberate bugs, for the simulator that must find them              |
 //! | `front.rs`    | `Bridge`: the client for programs on tokio (feature `tokio`)         |
 //! | `error.rs`    | [`ClientError`]                                                     |
 
@@ -47,6 +48,7 @@ mod loads;
 mod locator;
 mod manifest;
 mod note;
+mod planted;
 mod policy;
 mod put;
 mod read;
@@ -64,6 +66,7 @@ pub use layout::{CELL_BYTES_MAX, STRIPED_FROM_BYTES, cell_range, class_of, strip
 pub use list::{ListFrom, ListedObject, ObjectPage};
 pub use locator::{Class, Locator, LocatorError};
 pub use manifest::STRIPES_MAX;
+pub use planted::{Bug, Planted};
 pub use policy::{ReadPolicy, UnknownPolicy};
 pub use put::Upload;
 pub use repair::{Healed, RepairReport};

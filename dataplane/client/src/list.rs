@@ -14,6 +14,7 @@ use crate::client::{Client, Inner};
 use crate::error::ClientError;
 use crate::gather::Gather;
 use crate::layout::{MANIFEST_STRIPE, NOTE};
+use crate::planted::Bug;
 
 /// Where a listing goes on.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
@@ -150,6 +151,9 @@ impl Inner {
             {
                 if page.objects.len() >= limit {
                     next = Some(at);
+                    if self.has(Bug::ListSkips) {
+                        next = Some(ListFrom { object: at.object.saturating_add(1), ..at });
+                    }
                     break;
                 }
                 page.objects.push(ListedObject::new(key));

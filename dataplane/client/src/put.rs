@@ -24,6 +24,7 @@ use crate::layout::{MANIFEST_STRIPE, StripeRef, class_from, stripe_bytes};
 use crate::locator::{Class, Locator};
 use crate::manifest::{Manifest, STRIPES_MAX, Stripe};
 use crate::note;
+use crate::planted::Bug;
 
 /// Draws that look for a group that was not tried yet.
 const DRAWS: usize = 16;
@@ -241,7 +242,8 @@ impl Inner {
         // Never one group twice: what sweeps the first attempt would find the second one's cells.
         let mut tried = Vec::new();
         while tried.len() < self.config.groups_tried.max(1) as usize {
-            let Some(group) = self.choose_group(&tried) else { break };
+            let avoided = if self.has(Bug::GroupAgain) { &[][..] } else { &tried };
+            let Some(group) = self.choose_group(avoided) else { break };
             tried.push(group);
             let stripe = refer(group, Some(coded.crc));
             match self.put_cells(&stripe, &coded, terms).await {
@@ -304,6 +306,9 @@ impl Inner {
         let mut kept = Vec::with_capacity(stripe.cells());
         let mut missing: Vec<_> = shunned.into_iter().map(|cell| (cell, Fault::Silent)).collect();
         while let Some((cell, result)) = puts.next().await {
+            if self.has(Bug::AckTooFew) && kept.len() == stripe.needed() {
+                return Ok(());
+            }
             match result {
                 Ok(()) => kept.push(cell),
                 Err(fault) => missing.push((cell, fault)),

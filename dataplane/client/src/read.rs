@@ -21,6 +21,7 @@ use crate::client::Inner;
 use crate::error::ClientError;
 use crate::gather::Gather;
 use crate::layout::StripeRef;
+use crate::planted::Bug;
 use crate::policy::ReadPolicy;
 
 /// Columns of one cell that were read.
@@ -34,6 +35,8 @@ pub(crate) struct Reading<'a> {
     pub(crate) stripe: &'a StripeRef,
     pub(crate) have: BTreeMap<usize, Piece>,
     pub(crate) faults: BTreeMap<usize, Fault>,
+    /// A deliberate bug.
+    pub(crate) takes_wrong_columns: bool,
 }
 
 /// What one event of a read is.
@@ -122,6 +125,12 @@ impl Inner {
             .collect()
     }
 
+    /// A stripe of which nothing is known yet.
+    pub(crate) fn reading<'a>(&self, stripe: &'a StripeRef) -> Reading<'a> {
+        let takes_wrong_columns = self.has(Bug::WrongColumns);
+        Reading { stripe, have: BTreeMap::new(), faults: BTreeMap::new(), takes_wrong_columns }
+    }
+
     /// Reads until what is wanted is there or can be decoded. `without` are cells that are not to
     /// be used.
     async fn gather_cells<'a>(
@@ -131,7 +140,7 @@ impl Inner {
         without: &BTreeSet<usize>,
         terms: Terms,
     ) -> Result<Reading<'a>, ClientError> {
-        let mut reading = Reading { stripe, have: BTreeMap::new(), faults: BTreeMap::new() };
+        let mut reading = self.reading(stripe);
         let mut running: Gather<'_, Event> = Gather::new();
         let mut asked: BTreeMap<usize, Range<u64>> = BTreeMap::new();
         let ask = |cell: usize, columns: Range<u64>| async move {
@@ -208,6 +217,10 @@ impl Inner {
                         self.count(|counters| counters.cells_bad += 1);
                     }
                     reading.faults.insert(cell, fault);
+                    let is_absent = fault == Fault::Failed(Failure::NotFound);
+                    if is_absent && stripe.is_copies() && self.has(Bug::AbsenceBelieved) {
+                        return Err(ClientError::NotFound);
+                    }
                 }
                 None => return Err(reading.why()),
             }
@@ -356,7 +369,10 @@ impl Reading<'_> {
         let helpers: BTreeMap<usize, Vec<u8>> = helpers
             .take(self.stripe.needed())
             .map(|(&cell, piece)| {
-                let from = columns.start - piece.columns.start;
+                let mut from = columns.start - piece.columns.start;
+                if self.takes_wrong_columns {
+                    from = 0;
+                }
                 let mut bytes = Vec::with_capacity(len as usize);
                 copy(&piece.bytes, from..from + len, &mut bytes);
                 (cell, bytes)

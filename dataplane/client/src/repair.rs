@@ -17,7 +17,7 @@ use bytes::Bytes;
 use isotherm_placement::{DiskNo, GroupId};
 use isotherm_seam::Key;
 use isotherm_transport::Body;
-use isotherm_wire::{Ask, Class as Work, Doubt, Failure, ShardInfo};
+use isotherm_wire::{Ask, Class as Work, Doubt, Entry, Failure, ShardInfo};
 
 use crate::ask::{Fault, Terms};
 use crate::client::{Client, Inner};
@@ -25,6 +25,7 @@ use crate::gather::Gather;
 use crate::layout::{NOTE, StripeRef};
 use crate::list::ListedObject;
 use crate::note;
+use crate::planted::Bug;
 use crate::policy::ReadPolicy;
 use crate::put::code;
 
@@ -106,7 +107,9 @@ impl Client {
         let inner = &self.inner;
         let mut report = RepairReport::default();
         let mut stripes: BTreeMap<u32, Vec<(DiskNo, Key)>> = BTreeMap::new();
-        for (disk, entry) in &listed.entries {
+        // The tombstone of a note is about nothing: alone it would wait for its stripe for ever.
+        let is_spent = |entry: &Entry| entry.is_tombstone && entry.key.position & NOTE != 0;
+        for (disk, entry) in listed.entries.iter().filter(|(_, entry)| !is_spent(entry)) {
             stripes.entry(entry.key.stripe).or_default().push((*disk, entry.key));
         }
         for (number, entries) in stripes {
@@ -194,6 +197,9 @@ impl Inner {
             match result {
                 Ok((given, _)) if is_cell(stripe, cell, &given.shard) => good.push(cell),
                 Ok(_) => bad.push(cell),
+                Err(Fault::Failed(Failure::Deleted)) if self.has(Bug::TombstoneIgnored) => {
+                    bad.push(cell);
+                }
                 Err(Fault::Failed(Failure::Deleted)) => deleted = true,
                 Err(fault) if fault.is_loss() => {
                     is_absent += usize::from(fault == Fault::Failed(Failure::NotFound));

@@ -9,7 +9,7 @@
 //! reservation is dropped.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::ops::Range;
 use std::pin::Pin;
@@ -155,11 +155,11 @@ impl Inner {
             inbox: Rc::default(),
             alarm: self.handle.sleep(self.hedge_after()),
             alarms: 0,
-            reading: Reading { stripe, have: BTreeMap::new(), faults: BTreeMap::new() },
+            reading: self.reading(stripe),
         };
         steering.run().await?;
         self.patience.borrow_mut().took(self.handle.now().since(now));
-        let empty = Reading { stripe, have: BTreeMap::new(), faults: BTreeMap::new() };
+        let empty = self.reading(stripe);
         Ok(std::mem::replace(&mut steering.reading, empty))
     }
 }

@@ -12,16 +12,19 @@
 //! | `doubt.rs`   | whether a disk may have lost what it had acknowledged              |
 //! | `reserve.rs` | reads that are reserved at several disks                           |
 //! | `convert.rs` | the store's words in the wire's                                     |
+//! | `planted.rs` | deliberate bugs, for the simulator that must find them              |
 //! | `tally.rs`   | [`Tally`]: what was asked and how long it took                      |
 
 mod convert;
 mod doubt;
 mod node;
+mod planted;
 mod reserve;
 mod serve;
 mod shelf;
 mod tally;
 
 pub use node::{Node, NodeConfig, NodeReport};
+pub use planted::{Bug, Planted};
 pub use shelf::{ShelfReport, ShelfState};
 pub use tally::{LATENCY_BINS, Tally, bin_floor};

@@ -18,9 +18,12 @@ use isotherm_reactor::{Disk, Handle};
 use isotherm_seam::Nanos;
 use isotherm_store::{Options, Store, World};
 use isotherm_transport::{Connection, Frame, Network, Ticket};
-use isotherm_wire::{Answer, DiskUuid, Doubt, Failure, Request, Told, VERSION};
+use isotherm_wire::{
+    Answer, Ask, DiskUuid, Doubt, Failure, Given, Request, ShardInfo, Told, VERSION,
+};
 
 use crate::doubt;
+use crate::planted::{Bug, Planted};
 use crate::reserve::{self, Reservations};
 use crate::serve::{Arrived, frame, serve};
 use crate::shelf::{Limits, Shelf, ShelfReport, State};
@@ -45,6 +48,8 @@ pub struct NodeConfig {
     pub map_version: u64,
     /// How long a stop waits for requests under way.
     pub stop_patience: Nanos,
+    /// A deliberate bug.
+    pub planted: Planted,
 }
 
 impl Default for NodeConfig {
@@ -58,6 +63,7 @@ impl Default for NodeConfig {
             stuck_after: Nanos::from_secs(5),
             map_version: 0,
             stop_patience: Nanos::from_secs(10),
+            planted: Planted::default(),
         }
     }
 }
@@ -332,6 +338,19 @@ impl Inner {
             Ok(store) => store,
             Err(failure) => return connection.answer(ticket, failed(failure)),
         };
+        if self.config.planted.has(Bug::AckBeforeDurable)
+            && let Ask::Put { key, .. } = request.ask
+        {
+            let given =
+                Given { shard: ShardInfo { key, ..Default::default() }, ..Default::default() };
+            let serving = async move {
+                let arrived = Arrived { now, release_at: now };
+                let _ = serve(&shelf, &store, &request, &envelope, asked.body, arrived).await;
+            };
+            let _ = self.world.handle.try_spawn("planted", serving);
+            return connection
+                .answer(ticket, frame(version, Doubt::None, Ok((given, Default::default()))));
+        }
         self.requests.set(self.requests.get() + 1);
         shelf.release_due(&store, now);
         let release_at = now + self.config.release_after;
@@ -354,7 +373,10 @@ impl Inner {
                 self.world.handle.timeout(length, serving.as_mut()).await
             }
         };
-        self.requests.set(self.requests.get() - 1);
+        let planted = self.config.planted;
+        if !(matches!(in_time, Ok(Some(Err(_)))) && planted.has(Bug::FailureUncounted)) {
+            self.requests.set(self.requests.get() - 1);
+        }
         let Ok(outcome) = in_time else {
             // Nobody waits any more. What it holds it holds until the disk lets go, so that a disk
             // that does not is asked no more than it was.
@@ -370,6 +392,12 @@ impl Inner {
         let mut tally = shelf.tally.borrow_mut();
         if !connection.is_wanted(ticket) {
             tally.unwanted += 1;
+            if planted.has(Bug::BufferLeaked)
+                && let Ok((_, body)) = outcome
+            {
+                std::mem::forget(body);
+                return;
+            }
         }
         match &outcome {
             Ok(_) => tally.done(verb, self.world.handle.now().since(now)),
