@@ -78,6 +78,7 @@ impl NodeCommand {
         let changed = || std::fs::metadata(&config.tls.cert).and_then(|meta| meta.modified()).ok();
         let mut seen = changed();
         let mut ticks = 0u32;
+        let mut ended = vec![false; cores.len()];
         while !stop.load(Ordering::Relaxed) {
             #[expect(
                 clippy::disallowed_methods,
@@ -85,6 +86,15 @@ impl NodeCommand {
             )]
             std::thread::sleep(TICK);
             ticks += 1;
+            for (core, was_said) in cores.iter().zip(&mut ended) {
+                if core.has_ended() && !std::mem::replace(was_said, true) {
+                    eprintln!(
+                        "isotherm: the core at {} has ended, by a bug of this program: its disks \
+                         are not served any more, those of other cores are; restart the node",
+                        core.addr
+                    );
+                }
+            }
             if ticks.is_multiple_of(TICKS_PER_LOOK) && changed() != seen {
                 match identity(&config) {
                     Ok(identity) => {

@@ -55,6 +55,12 @@ pub(crate) async fn weigh(store: &Store, report: &RecoveryReport) -> Doubted {
     Doubted { doubt, number: store.status().checkpoint }
 }
 
+/// Notes on a disk what recovery saw, as a node does: for tools that open one and close it again, so
+/// that the next to open it is not told that all is well.
+pub async fn note_doubt(store: &Store, report: &RecoveryReport) {
+    weigh(store, report).await;
+}
+
 async fn noted(store: &Store) -> Doubt {
     match store.read(KEY).await {
         Ok(shard) => {

@@ -24,6 +24,7 @@ mod serve;
 mod shelf;
 mod tally;
 
+pub use doubt::note_doubt;
 pub use node::{Node, NodeConfig, NodeReport};
 pub use planted::{Bug, Planted};
 pub use shelf::{ShelfReport, ShelfState};

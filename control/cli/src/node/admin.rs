@@ -163,10 +163,10 @@ impl Seen {
     }
 
     fn is_well(&self) -> bool {
-        let is_open = |disk: &isotherm_node::ShelfReport| {
-            matches!(disk.state, isotherm_node::ShelfState::Open(_))
+        let serves = |disk: &isotherm_node::ShelfReport| {
+            matches!(disk.state, isotherm_node::ShelfState::Open(_)) && disk.stuck.is_none()
         };
-        self.reports().count() == self.cores.len() && self.disks().all(|(_, disk)| is_open(disk))
+        self.reports().count() == self.cores.len() && self.disks().all(|(_, disk)| serves(disk))
     }
 }
 

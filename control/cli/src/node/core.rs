@@ -27,6 +27,9 @@ pub(crate) enum Order {
     Report(SyncSender<CoreReport>),
     /// Stop in good order, and say when that is done.
     Stop(SyncSender<()>),
+    /// As a bug would.
+    #[cfg(test)]
+    Panic,
 }
 
 /// How a core is.
@@ -90,6 +93,11 @@ impl Core {
         let started = told.recv().map_err(|_| anyhow!("a core ended while it was started"))?;
         let (orders, addr) = started?;
         Ok(Core { orders, addr, thread })
+    }
+
+    /// Whether it runs no more, although nobody has stopped it.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.thread.is_finished()
     }
 
     /// Waits for its end.
@@ -234,8 +242,78 @@ impl Prepared {
                         let _ = done.try_send(());
                         return;
                     }
+                    #[cfg(test)]
+                    Order::Panic => panic!("as a bug would"),
                 }
             }
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::sync_channel;
+    use std::time::Duration;
+
+    use isotherm_node::ShelfState;
+    use isotherm_seam::Clock;
+    use isotherm_transport::{Ca, LeafRequest, TlsIdentity};
+
+    use super::*;
+
+    fn shared() -> Shared {
+        let now = HostClock::new().wall();
+        let ca = Ca::create("test", now).unwrap();
+        let request = LeafRequest { name: "node0", dns: &[], ips: &[], now, days: 1 };
+        let leaf = ca.issue(&request).unwrap();
+        let (cert, key) = (leaf.cert_pem.as_bytes(), leaf.key_pem.as_bytes());
+        let identity = TlsIdentity::from_pem(cert, key, ca.roots_pem().as_bytes()).unwrap();
+        let keys = NodeKeys::draw(&OsEntropy::new().unwrap());
+        Shared { identities: Identities::new(identity), keys, mtu: 1452 }
+    }
+
+    fn start(number: u16, shared: &Shared) -> Core {
+        let disk = DiskToml {
+            uuid: format!("{:032x}", number + 1),
+            name: format!("disk{number}"),
+            device: format!("memory:{}", 256 << 20),
+            volatile: true,
+        };
+        let listen = "127.0.0.1:0".parse().unwrap();
+        let config = CoreToml { listen, cpu: None, disk: vec![disk] };
+        Core::start(number, &config, shared).unwrap()
+    }
+
+    fn is_open(core: &Core) -> bool {
+        let (tell, told) = sync_channel(1);
+        core.orders.try_send(Order::Report(tell)).unwrap();
+        let report = told.recv_timeout(Duration::from_secs(20)).unwrap();
+        report.node.disks.iter().any(|disk| matches!(disk.state, ShelfState::Open(_)))
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "waits for threads")]
+    fn wait(mut until: impl FnMut() -> bool) {
+        for _ in 0..2000 {
+            if until() {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        panic!("it never comes");
+    }
+
+    #[test]
+    fn a_core_that_panics_takes_its_own_disks_and_no_others() {
+        let shared = shared();
+        let (bad, good) = (start(0, &shared), start(1, &shared));
+        wait(|| is_open(&bad) && is_open(&good));
+        bad.orders.try_send(Order::Panic).unwrap();
+        wait(|| bad.has_ended());
+        assert!(bad.join().is_err());
+        assert!(!good.has_ended() && is_open(&good));
+        let (tell, told) = sync_channel(1);
+        good.orders.try_send(Order::Stop(tell)).unwrap();
+        told.recv_timeout(Duration::from_secs(30)).unwrap();
+        good.join().unwrap();
     }
 }

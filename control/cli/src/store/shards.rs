@@ -221,7 +221,8 @@ async fn open(recovery: Recovery, world: &World, disk: &Disk) -> anyhow::Result<
         true => scanned.recover_by_full_scan(Options::default()).await,
         false => scanned.recover(Options::default()).await,
     };
-    let (store, _) = recovered?.start().await?;
+    let (store, report) = recovered?.start().await?;
+    isotherm_node::note_doubt(&store, &report).await;
     Ok(store)
 }
 

@@ -91,6 +91,7 @@ pub(super) fn health(seen: &Seen) -> Value {
         "disks_opening": count("opening"),
         "disks_failed": count("failed"),
         "disks_closed": count("closed"),
+        "disks_stuck": seen.disks().filter(|(_, disk)| disk.stuck.is_some()).count(),
         "disks_fenced": open(|status| status.fenced),
         "disks_retired": open(|status| status.retired),
         "stopping": seen.reports().any(|report| report.node.stopping),
@@ -115,6 +116,9 @@ fn row(core: u16, disk: &ShelfReport) -> Value {
         "disk_time_seconds": seconds(disk.disk_time),
         "tally": tally(&disk.tally),
     }));
+    if let Some(stuck) = disk.stuck {
+        told.insert("stuck_seconds".into(), json!(seconds(stuck)));
+    }
     match &disk.state {
         ShelfState::Failed(why) => {
             told.insert("why".into(), json!(why));

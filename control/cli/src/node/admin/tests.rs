@@ -61,6 +61,7 @@ impl Cores {
                                 let _ = done.try_send(());
                                 return;
                             }
+                            Order::Panic => panic!("as a bug would"),
                         }
                     }
                 });
@@ -104,6 +105,7 @@ fn disk(number: u8, state: ShelfState) -> ShelfReport {
         state,
         doubt: Doubt::None,
         releases: 0,
+        stuck: None,
         tally,
         requests: 9,
         expected_wait,
@@ -159,6 +161,18 @@ fn a_disk_that_is_not_open_makes_a_node_unwell() {
         assert_eq!(reply.json()["disks_open"], 1);
         end(cores, admin);
     }
+}
+
+#[test]
+fn a_disk_that_is_stuck_makes_a_node_unwell() {
+    let stuck = ShelfReport { stuck: Some(Nanos::from_secs(7)), ..disk(2, open()) };
+    let (cores, admin) = start(vec![Behaviour::Answers(vec![disk(1, open()), stuck])]);
+    let reply = get(admin.addr(), "/health");
+    assert_eq!(reply.status, 503);
+    let told = reply.json();
+    assert_eq!((&told["disks_open"], &told["disks_stuck"]), (&Value::from(2), &Value::from(1)));
+    assert_eq!(get(admin.addr(), "/disks").json()["disks"][1]["stuck_seconds"], 7.0);
+    end(cores, admin);
 }
 
 #[test]
