@@ -31,6 +31,7 @@ use crate::busy::Worked;
 
 const MAP: Domain = Domain::new("objects.cluster.map");
 const DEVICE: Domain = Domain::new("objects.cluster.device");
+const TURN: Domain = Domain::new("objects.cluster.turn");
 
 /// Shards that a disk may hold.
 const ENTRIES_MAX: u64 = 1 << 20;
@@ -95,6 +96,8 @@ pub struct Cluster {
     core: Core,
     client: Client,
     names: Vec<String>,
+    /// Which core is turned first.
+    turns: Draws,
     /// Its addresses.
     _client_host: Rc<LocalNetwork>,
 }
@@ -141,8 +144,15 @@ impl Cluster {
         let entropy = Rc::new(SimEntropy::new(config.seed));
         let network = Rc::clone(&host);
         let client = Client::new(core.handle(), network, map, entropy, config.client);
-        let mut cluster =
-            Cluster { clock, machines: Vec::new(), core, client, names, _client_host: host };
+        let mut cluster = Cluster {
+            clock,
+            machines: Vec::new(),
+            core,
+            client,
+            names,
+            turns: Draws::new(config.seed, TURN, 0),
+            _client_host: host,
+        };
         for (node, part) in parts.into_iter().enumerate() {
             cluster.start(node as u32, part, &hub)?;
         }
@@ -260,12 +270,16 @@ impl Cluster {
         }
     }
 
-    /// Turns every core until none has anything to do.
+    /// Turns every core until none has anything to do. Which node comes first is drawn anew each
+    /// time: what happens at the same moment would else always be seen in the order of their numbers,
+    /// and those who take what comes first would never use the others.
     fn turn(&mut self) {
         loop {
             let now = self.clock.mono();
             let mut worked = false;
-            let machines = self.machines.iter_mut().map(|machine| &mut machine.core);
+            let first = self.turns.below(self.machines.len().max(1) as u64) as usize;
+            let (late, early) = self.machines.split_at_mut(first);
+            let machines = early.iter_mut().chain(late).map(|machine| &mut machine.core);
             for core in machines.chain([&mut self.core]) {
                 let is_due = match core.due() {
                     Due::Now => true,

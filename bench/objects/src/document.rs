@@ -114,7 +114,7 @@ fn remarks(pass: &Pass) -> Vec<String> {
     }
     if pass.idle_deletes > 0 {
         out.push(format!(
-            "{name}: {} deletes had nothing to delete: the mix has more deletes than writes",
+            "{name}: {} deletes had nothing to delete: too few versions had been replaced by then",
             pass.idle_deletes
         ));
     }

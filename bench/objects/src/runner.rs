@@ -28,7 +28,7 @@ use crate::objects::{ObjectId, Objects, Trouble};
 use crate::places::Places;
 use crate::plan::{Part, Plan};
 use crate::schedule::{Act, Operation, Schedule};
-use crate::tally::{Kind, LATE, Moments, Tally};
+use crate::tally::{Kind, Moments, Tally};
 
 /// How a load is run.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -203,7 +203,7 @@ impl<O: Objects + 'static> Runner<O> {
                 }
                 is_over = true;
             }
-            let place = if is_over { None } else { shared.place(intended, end).await };
+            let place = if is_over { None } else { shared.place(end).await };
             match place {
                 Some(place) => shared.send(operation, intended, place, policy),
                 None => {
@@ -321,15 +321,17 @@ impl<O: Objects + 'static> Shared<O> {
     }
 
     /// A place for an operation, as soon as there is one. None if it can't be sent any more: the end
-    /// has come and it is late, or the run was stopped.
-    async fn place(&self, intended: Mono, end: Mono) -> Option<usize> {
+    /// has come and all places are taken, or the run was stopped.
+    async fn place(&self, end: Mono) -> Option<usize> {
         loop {
-            let now = self.handle.now();
-            if self.is_stopped() || (now > end && now.since(intended) > LATE) {
+            if self.is_stopped() {
                 return None;
             }
             if let Some(place) = self.places.take() {
                 return Some(place);
+            }
+            if self.handle.now() > end {
+                return None;
             }
             // Either way it is looked at again.
             let _ = self.handle.timeout(TICK, self.places.changed()).await;
