@@ -79,8 +79,13 @@ fn the_store_does_what_its_model_does() {
 /// is in tests/stories.rs.
 #[test]
 fn what_failed_once_is_right() {
-    // A full disk that did not open; a checkpoint that found no room; a delete refused too early.
-    for seed in [40_269_337, 40_302_068, 41_073_508, 50_064_111, 50_226_620, 70_078_687] {
+    const SEEDS: [u64; 9] = [
+        // A full disk that did not open; a checkpoint that found no room; a delete refused too early.
+        40_269_337, 40_302_068, 41_073_508, 50_064_111, 50_226_620, 70_078_687,
+        // No checkpoint left; a full disk fenced too early; a merge that left no room for a checkpoint.
+        90_338_593, 90_494_332, 90_496_291,
+    ];
+    for seed in SEEDS {
         let plan = Plan::new(seed);
         if let Err(failure) = run(&plan, Planted::default()) {
             report(&plan, failure);
