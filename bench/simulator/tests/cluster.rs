@@ -60,18 +60,6 @@ fn over_quic_one_seed_is_one_run() {
 }
 
 #[test]
-fn what_is_beyond_repair_is_said_to_be() {
-    let mut lost = 0;
-    for seed in 0..6 {
-        let plan = Plan::drawn_beyond(seed, 2, ERA_MS);
-        let report = run_safely(&plan, &RunOptions::default());
-        demand(&plan, &report, &format!("seed {seed} --beyond"));
-        lost += report.lost;
-    }
-    assert!(lost > 0, "nothing was lost: no more harm than objects survive");
-}
-
-#[test]
 fn what_failed_once_does_not_fail_again() {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/plans");
     let mut paths: Vec<_> = std::fs::read_dir(folder)
