@@ -101,30 +101,26 @@ impl State {
         self.flying.push(ticket);
     }
 
-    /// Gives the device what it is to have.
+    /// Gives the device what it is to have, and tells reservations that it is their turn.
     pub(super) fn hand_over(&mut self, now: Mono, disk: &Disk) -> bool {
         let mut moved = false;
-        while let Some(ticket) = self.plan.next(now) {
-            let op = self.slots[ticket as usize].op.take().expect("it waited with its request");
-            self.fly(ticket, Running::new(disk, op));
-            moved = true;
-        }
-        self.claim(now);
-        moved
-    }
-
-    /// Tells reservations that it is their turn, or that they are gone.
-    fn claim(&mut self, now: Mono) {
+        // First: the arm waited for them.
         while let Some(unanswered) = self.plan.unanswered(now) {
             if let Unanswered::Gone(ticket) = unanswered {
                 self.too_late(now, ticket);
             }
+        }
+        while let Some(ticket) = self.plan.next(now) {
+            let op = self.slots[ticket as usize].op.take().expect("it waited with its request");
+            self.fly(ticket, Running::new(disk, op));
+            moved = true;
         }
         while let Some(ticket) = self.plan.claim(now) {
             let slot = &mut self.slots[ticket as usize];
             slot.phase = Phase::Claimed;
             slot.wake();
         }
+        moved
     }
 
     /// Asks after all that is in the device.
