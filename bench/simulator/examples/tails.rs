@@ -25,7 +25,7 @@ use std::rc::Rc;
 use bytes::Bytes;
 use isotherm_block::{OpenContext, Spec};
 use isotherm_client::{Client, ClientConfig, Locator, ReadPolicy};
-use isotherm_node::{Node, NodeConfig};
+use isotherm_node::{Node, NodeConfig, ShelfState};
 use isotherm_placement::{ClusterMap, Disk, DiskNo, DiskState, GroupOptions, NodeNo};
 use isotherm_reactor::Handle;
 use isotherm_seam::{
@@ -214,6 +214,9 @@ impl Rig {
                 .iter()
                 .all(|node| node.is_settled() && node.report().disks.len() == setup.disks as usize)
         });
+        for disk in rig.nodes.iter().flat_map(|node| node.report().disks) {
+            assert!(matches!(disk.state, ShelfState::Open(_)), "{}: {:?}", disk.name, disk.state);
+        }
         for id in clients {
             let handle = rig.world.start(id);
             let network = rig.world.messages().endpoint(
@@ -244,7 +247,7 @@ impl Rig {
         let record = PutBuf::buffer_bytes(setup.cell as usize) as u32;
         let class = |buf_bytes, count| PoolClass { buf_bytes, count: count * setup.disks };
         let pool = BufPool::new(&PoolLayout {
-            classes: vec![class(4 << 10, 128), class(record, 96), class(1100 << 10, 6)],
+            classes: vec![class(4 << 10, 128), class(record, 96), class(1100 << 10, 14)],
             align: BlockSize::B4096,
             huge: false,
         })
