@@ -144,9 +144,14 @@ impl Core {
     }
 
     /// Answers what can't be appended.
-    pub(super) fn refuse(&self, item: Item, why: PutError) {
+    pub(super) fn refuse(&self, mut item: Item, why: PutError) {
         let key = item.key();
         let state = &mut *self.state.borrow_mut();
+        if state.pay(&mut item) {
+            let mut counters = self.counters.get();
+            state.answer_durable(&mut counters, self.has(Bug::IndexBeforeData));
+            self.counters.set(counters);
+        }
         match item.then {
             Then::Answer { slot, change, .. } => state.answer_change(key, slot, change, Err(why)),
             Then::Move { .. } => {

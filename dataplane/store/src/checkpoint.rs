@@ -154,8 +154,8 @@ impl Core {
 
     /// There is no extent for the run of a checkpoint, and only a checkpoint gives extents back: so
     /// the last one is written once more, which needs none. What it calls dead two have called
-    /// dead then; and what it calls empty and holds no more than chunks that it does not name is
-    /// of no use to anybody. Runs that were merged since say the same as those that it named, so
+    /// dead then; and what it calls empty and holds nothing that lives since is of no use to anybody: no
+    /// run of the last two points there. Runs that were merged since say the same as those that it named, so
     /// they are named now, and what only the old ones needed dies. False if all that gains nothing.
     async fn say_again(self: &Rc<Core>) -> bool {
         let again = {
@@ -164,17 +164,14 @@ impl Core {
             let number = state.checkpoint.last + 1;
             let mut gives_up = false;
             for (row, id) in said.extents.iter_mut().zip(state.extents.ids()) {
-                let now = *state.extents.row(id);
-                if now.stream != Stream::Index {
-                    continue;
-                }
-                if state.is_idle(id) {
-                    let was_empty = matches!(row.state, ExtentState::Free | ExtentState::Next);
+                let is_index = state.extents.row(id).stream == Stream::Index;
+                let was_empty = matches!(row.state, ExtentState::Free | ExtentState::Next);
+                if state.is_idle(id) && (is_index || was_empty) {
                     gives_up |= !was_empty;
                     state.extents.kill(id, if was_empty { said.number } else { number });
                 }
                 let now = state.extents.row(id);
-                if can_hold(now.state) || now.state == ExtentState::Dead {
+                if is_index && can_hold(now.state) || now.state == ExtentState::Dead {
                     *row = *now;
                 }
             }

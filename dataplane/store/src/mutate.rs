@@ -126,7 +126,7 @@ impl Core {
         let shape = buf.shape;
         let body = Body::Shard { head, buf: Some(buf) };
         let then = Then::Answer { slot, change, replaced };
-        self.enqueue(Item { body, shape, sequence: None, then }, aim);
+        self.enqueue(Item { body, shape, sequence: None, then, owed: Vec::new() }, aim);
     }
 
     /// Queues a delete; its answer comes in the slot.
@@ -177,7 +177,7 @@ impl Core {
             let then = Then::Answer { slot, change, replaced };
             let shape = Shape { payload_bytes: 0 };
             let body = Body::Tomb(tomb);
-            core.enqueue(Item { body, shape, sequence: None, then }, Aim::Fresh);
+            core.enqueue(Item { body, shape, sequence: None, then, owed: Vec::new() }, Aim::Fresh);
         });
         slot
     }

@@ -341,7 +341,13 @@ impl Core {
             state.aim_of_move(sequence)
         };
         let body = Body::Shard { head, buf: Some(buf) };
-        let item = Item { body, shape, sequence: Some(sequence), then: Then::Move { from } };
+        let item = Item {
+            body,
+            shape,
+            sequence: Some(sequence),
+            then: Then::Move { from },
+            owed: Vec::new(),
+        };
         self.enqueue(item, aim);
         Ok(Move::Queued)
     }
@@ -369,7 +375,7 @@ impl Core {
             state.moves += 1;
             let (body, shape) = (Body::Tomb(tomb), Shape { payload_bytes: 0 });
             let then = Then::Move { from };
-            let item = Item { body, shape, sequence: Some(tomb.sequence), then };
+            let item = Item { body, shape, sequence: Some(tomb.sequence), then, owed: Vec::new() };
             state.queue(item, state.aim_of_move(tomb.sequence));
             self.work.notify();
             Ok(Move::Queued)

@@ -10,6 +10,7 @@
 use isotherm_seam::IoBuf;
 
 use super::item::{Body, Item};
+use super::lane::UnderWay;
 use crate::core::Core;
 use crate::extents::Taker;
 use crate::layout::{
@@ -137,7 +138,7 @@ impl Core {
             writes.push((first, out));
         }
         open.end = writer.at;
-        open.under_way.push_back((writer.at, false));
+        open.under_way.push_back(UnderWay::new(writer.at));
         match direct {
             true => own.direct += 1,
             false => own.batches += 1,

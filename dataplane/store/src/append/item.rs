@@ -9,7 +9,7 @@ use super::batch::Writer;
 use crate::extents::Taker;
 use crate::layout::{Kill, Kind, RecordHead, Shape, Tomb};
 use crate::payload::PutBuf;
-use crate::{BLOCK_BYTES, Key, Place};
+use crate::{BLOCK_BYTES, ExtentId, Key, Place};
 
 /// Records longer than this go to the disk from their own buffer, each as a batch.
 const DIRECT_BYTES: usize = 128 << 10;
@@ -25,6 +25,8 @@ pub(crate) struct Item {
     /// Its number; given when its batch is made if it has none.
     pub(crate) sequence: Option<u64>,
     pub(crate) then: Then,
+    /// Batches that it was in and whose write failed: their extents and ends.
+    pub(crate) owed: Vec<(ExtentId, u32)>,
 }
 
 /// What is appended.
@@ -146,8 +148,9 @@ impl Item {
         out.copy_from_slice(&buf[..len]);
     }
 
-    /// A record of it may lie where a write failed.
-    pub(super) fn written_at_failed(&mut self, kill: Kill) {
+    /// A record of it may lie where a write failed: in the batch that ends at `end`.
+    pub(super) fn written_at_failed(&mut self, kill: Kill, end: u32) {
+        self.owed.push((kill.extent, end));
         match &mut self.body {
             Body::Shard { head, .. } | Body::Chunk { head, .. } => head.kills.add(kill),
             // A copy of a tombstone kills no less than the tombstone.

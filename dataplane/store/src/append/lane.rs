@@ -1,10 +1,15 @@
 //! Lanes: what is appended together goes to one extent at a time.
 //!
-//! What must always hold: an extent is sealed when nothing is under way in it any more, and what
-//! counts of it is one piece from its start: batches become durable in order.
+//! What must always hold:
+//! - An extent is sealed when nothing is under way in it any more, and what counts of it is one piece
+//!   from its start: batches become durable in order.
+//! - A batch whose write failed may be on the disk all the same. Until all that was in it is durable
+//!   somewhere else it counts as under way: a checkpoint written meanwhile must send recovery there,
+//!   or it would not see what a full scan sees.
 
 use std::collections::VecDeque;
 
+use super::batch::Batch;
 use super::item::Item;
 use crate::ExtentId;
 use crate::extents::{Extents, Taker};
@@ -63,6 +68,30 @@ impl Aim {
     }
 }
 
+/// A batch under way.
+pub(super) struct UnderWay {
+    /// One behind its last block.
+    end: u32,
+    fate: Fate,
+}
+
+/// What is known of a batch under way.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    /// Not yet answered.
+    Open,
+    /// Its write failed, and so many of its items are not yet durable anywhere else.
+    Owed(u32),
+    /// It is durable, or what it is makes no difference.
+    Settled,
+}
+
+impl UnderWay {
+    pub(super) fn new(end: u32) -> UnderWay {
+        UnderWay { end, fate: Fate::Open }
+    }
+}
+
 /// An extent that is appended to.
 pub(crate) struct OpenExtent {
     pub(crate) extent: ExtentId,
@@ -71,8 +100,8 @@ pub(crate) struct OpenExtent {
     pub(super) end: u32,
     /// All before this is durable and in the index.
     pub(super) durable: u32,
-    /// Batches under way: their ends, and whether they are durable.
-    pub(super) under_way: VecDeque<(u32, bool)>,
+    /// Batches under way, in order.
+    pub(super) under_way: VecDeque<UnderWay>,
     /// Puts may go here; otherwise it was taken from the reserve.
     pub(super) for_puts: bool,
 }
@@ -238,6 +267,14 @@ impl Lane {
         }
     }
 
+    /// A batch is no longer under way.
+    pub(super) fn ended(&mut self, batch: &Batch) {
+        match batch.direct {
+            true => self.direct -= 1,
+            false => self.batches -= 1,
+        }
+    }
+
     fn open_of(&mut self, extent: ExtentId) -> &mut OpenExtent {
         self.open
             .iter_mut()
@@ -246,14 +283,14 @@ impl Lane {
             .expect("an extent stays while a batch is under way")
     }
 
-    /// The batch that ends at `end` is durable, or never will be.
-    pub(super) fn settle(&mut self, extent: ExtentId, end: u32, extents: &mut Extents) {
+    /// Notes what has become of the batch that ends at `end`, and what follows for its extent.
+    fn note(&mut self, extent: ExtentId, end: u32, fate: Fate, extents: &mut Extents) {
         let open = self.open_of(extent);
-        let at = open.under_way.iter_mut().find(|(own, _)| *own == end).expect("it was under way");
-        at.1 = true;
-        while let Some((end, true)) = open.under_way.front().copied() {
+        let at = open.under_way.iter_mut().find(|own| own.end == end).expect("it was under way");
+        at.fate = fate;
+        while let Some(UnderWay { end, fate: Fate::Settled }) = open.under_way.front() {
+            open.durable = *end;
             open.under_way.pop_front();
-            open.durable = end;
         }
         extents.row_mut(extent).written = open.durable;
         let is_done = open.under_way.is_empty();
@@ -264,6 +301,35 @@ impl Lane {
             self.closing.swap_remove(at);
             extents.seal(extent, end);
         }
+    }
+
+    /// The batch that ends at `end` is durable, or never will be.
+    pub(super) fn settle(&mut self, extent: ExtentId, end: u32, extents: &mut Extents) {
+        self.note(extent, end, Fate::Settled, extents);
+    }
+
+    /// The write of the batch that ends at `end` failed: so many items must be written elsewhere
+    /// before it is settled.
+    pub(super) fn owe(&mut self, extent: ExtentId, end: u32, items: u32, extents: &mut Extents) {
+        self.note(extent, end, Fate::Owed(items), extents);
+    }
+}
+
+impl Lanes {
+    /// An item of the batch that ends at `end`, whose write failed, is durable elsewhere or given up.
+    pub(super) fn pay(&mut self, extent: ExtentId, end: u32, extents: &mut Extents) {
+        let holds = |lane: &&mut Lane| {
+            lane.open.iter().chain(&lane.closing).any(|open| open.extent == extent)
+        };
+        let lane = self.lanes.iter_mut().find(holds).expect("an extent stays while it is owed");
+        let mut under_way = lane.open_of(extent).under_way.iter();
+        let owed = under_way.find(|own| own.end == end).map(|own| own.fate);
+        let fate = match owed {
+            Some(Fate::Owed(1)) => Fate::Settled,
+            Some(Fate::Owed(items)) => Fate::Owed(items - 1),
+            Some(Fate::Open | Fate::Settled) | None => unreachable!("its items are owed"),
+        };
+        lane.note(extent, end, fate, extents);
     }
 }
 
@@ -299,7 +365,7 @@ mod tests {
             RecordHead { key, epoch: 0, codec: 0, put_s: 0, expires_s: 0, kills, supersedes };
         let then = Then::Answer { slot: 0, change: 0, replaced: None };
         let body = Body::Shard { head, buf: None };
-        Item { body, shape: Shape { payload_bytes }, sequence: None, then }
+        Item { body, shape: Shape { payload_bytes }, sequence: None, then, owed: Vec::new() }
     }
 
     /// Whether a put queued for one lane finds room in another.
@@ -346,5 +412,42 @@ mod tests {
         assert!(lanes.resume(ExtentId(5), Stream::Fresh, &row));
         assert!(!lanes.resume(ExtentId(6), Stream::Fresh, &row));
         assert!(lanes.holds(ExtentId(4)) && lanes.holds(ExtentId(5)));
+    }
+
+    #[test]
+    fn an_extent_stays_open_until_what_failed_in_it_is_written_elsewhere() {
+        let row = ExtentRow {
+            incarnation: 3,
+            written: 0,
+            state: State::Free,
+            stream: Stream::Fresh,
+            suspect: false,
+            newest_s: 0,
+            verified_s: 0,
+        };
+        let mut extents = Extents::new(&[row], 4, crate::extents::Reserve::default());
+        let extent = extents.take(Taker::Index, Stream::Index, false).expect("it is free");
+        let mut lanes = lanes_with_open(&[Aim::Fresh], 9, true);
+        let at = lanes.lane_of(Aim::Fresh, true);
+        let open = lanes.lanes[at].open.as_mut().expect("made above");
+        (open.extent, open.durable) = (extent, 0);
+        open.under_way.extend([3, 6, 9].map(UnderWay::new));
+        let lane = &mut lanes.lanes[at];
+        lane.settle(extent, 3, &mut extents);
+        lane.close(&mut extents);
+        lane.owe(extent, 6, 2, &mut extents);
+        lane.settle(extent, 9, &mut extents);
+        for paid in [false, true] {
+            let row = extents.row(extent);
+            assert_eq!(
+                (row.state, row.written),
+                (State::Open, 3),
+                "{paid}: recovery reads on here"
+            );
+            lanes.pay(extent, 6, &mut extents);
+        }
+        let row = extents.row(extent);
+        assert_eq!((row.state, row.written), (State::Sealed, 9));
+        assert!(!lanes.holds(extent));
     }
 }

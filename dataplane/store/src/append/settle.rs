@@ -13,6 +13,7 @@ use super::batch::Batch;
 use super::item::{Body, Item, Then};
 use crate::api::{Identity, PutError};
 use crate::core::{Answer, Core, Done, State};
+use crate::extents::Extents;
 use crate::index::{Delta, DeltaKind};
 use crate::layout::Kill;
 use crate::{BLOCK_BYTES, Bug, Key, Place};
@@ -114,7 +115,11 @@ impl Core {
             let state = &mut *self.state.borrow_mut();
             // A zone that refuses for good is closed, and others are tried, as long as there are.
             state.failures_in_row += u32::from(!refused);
-            state.failures_in_row > 1
+            // Who waits for the second try may hold up who makes room for a third.
+            let again = |(item, ..): &(Item, Place, u64)| {
+                !item.owed.is_empty() && matches!(item.then, Then::Answer { .. })
+            };
+            state.failures_in_row > 1 || !refused && batch.items.iter().any(again)
         };
         if fences {
             self.fence();
@@ -124,11 +129,18 @@ impl Core {
         let Batch { extent, .. } = &batch;
         let kill = Kill { extent: *extent, incarnation: state.extents.row(*extent).incarnation };
         state.lanes.close_extent(*extent, &mut state.extents);
-        state.settle(&batch);
         let own = &mut state.lanes.lanes[batch.lane];
+        own.ended(&batch);
+        // Of what was refused nothing is on the disk.
+        match refused {
+            true => own.settle(*extent, batch.end, &mut state.extents),
+            false => own.owe(*extent, batch.end, batch.items.len() as u32, &mut state.extents),
+        }
         // Each has the number that it was given with its first batch.
         for (mut item, ..) in batch.items.into_iter().rev() {
-            item.written_at_failed(kill);
+            if !refused {
+                item.written_at_failed(kill, batch.end);
+            }
             own.queue.push_front(item);
         }
         let mut counters = self.counters.get();
@@ -163,22 +175,26 @@ impl State {
     /// The batch is no longer under way.
     fn settle(&mut self, batch: &Batch) {
         let lane = &mut self.lanes.lanes[batch.lane];
-        match batch.direct {
-            true => lane.direct -= 1,
-            false => lane.batches -= 1,
-        }
+        lane.ended(batch);
         lane.settle(batch.extent, batch.end, &mut self.extents);
     }
 
+    /// An item is durable or given up: that much less is owed to the batches that it was in before.
+    /// Whether anything was: what waits behind those may be durable by it.
+    pub(super) fn pay(&mut self, item: &mut Item) -> bool {
+        let owes = !item.owed.is_empty();
+        for (extent, end) in item.owed.drain(..) {
+            self.lanes.pay(extent, end, &mut self.extents);
+        }
+        owes
+    }
+
     /// Answers the batches that nothing in front of them holds back.
-    fn answer_durable(&mut self, counters: &mut crate::core::Counters, applied: bool) {
-        let mut at = 0;
-        while at < self.held.len() {
-            let batch = &self.held[at];
-            if batch.end > self.extents.row(batch.extent).written {
-                at += 1;
-                continue;
-            }
+    pub(super) fn answer_durable(&mut self, counters: &mut crate::core::Counters, applied: bool) {
+        // Each may be what another waited for.
+        let is_next =
+            |batch: &Batch, extents: &Extents| batch.end <= extents.row(batch.extent).written;
+        while let Some(at) = self.held.iter().position(|batch| is_next(batch, &self.extents)) {
             let batch = self.held.remove(at);
             for (item, place, sequence) in batch.items {
                 self.finish(item, place, sequence, counters, applied);
@@ -198,6 +214,7 @@ impl State {
         if !applied {
             self.apply(&item, &place, sequence);
         }
+        self.pay(&mut item);
         let key = item.key();
         if !matches!(item.then, Then::Answer { .. })
             && let Body::Shard { buf, .. } | Body::Chunk { buf, .. } = &mut item.body

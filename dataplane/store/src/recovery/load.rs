@@ -141,10 +141,18 @@ impl Recent {
 
 impl FoundRecord {
     /// Whether it counts rather than another record of the same key: the later change does, and
-    /// of copies of one change the one that names where the other lies.
+    /// of copies of one change the one that names where the other lies. Of copies of a tombstone one
+    /// that is not held is the later one: it was written behind the release, and to hold it again
+    /// is another change. Were the held one taken and held again without a word, a later scan might
+    /// see the other.
     fn beats(&self, other: &FoundRecord) -> bool {
         if self.sequence != other.sequence {
             return self.sequence > other.sequence;
+        }
+        if let (What::Tomb(own), What::Tomb(other)) = (&self.what, &other.what)
+            && own.held != other.held
+        {
+            return other.held;
         }
         let kills = match &self.what {
             What::Shard(head) => &head.kills,

@@ -262,7 +262,7 @@ impl Log {
         self.writes.push(keys);
         let meets = |range: &Range<u64>| range.start < first + count && first < range.end;
         if self.astray.as_ref().is_some_and(meets) {
-            self.blame(first);
+            (first..first + count).for_each(|block| self.blame(block));
         }
         match stray {
             None => return,
