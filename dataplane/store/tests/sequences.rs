@@ -76,7 +76,7 @@ fn the_store_does_what_its_model_does() {
 }
 
 /// What the soak has found. A plan that is drawn in another way is another plan: what is told for good
-/// is in tests/stories.rs.
+/// is in tests/stories/.
 #[test]
 fn what_failed_once_is_right() {
     const SEEDS: [u64; 13] = [
