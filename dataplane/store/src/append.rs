@@ -222,6 +222,11 @@ impl Core {
             {
                 Room::Elsewhere
             }
+            // It waits among clients: the cleaner, which is to make room for it, waits for what it moves.
+            Err(NoExtent::Full) if is_retried && !state.lanes.lanes[lane].aim.is_for_clients() => {
+                state.lanes.wait_among_clients(lane);
+                Room::Elsewhere
+            }
             // A delete waits for the cleaner as long as that may gain something, and so does what is
             // to be written again.
             Err(NoExtent::Full)

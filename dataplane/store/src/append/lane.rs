@@ -209,6 +209,13 @@ impl Lanes {
         true
     }
 
+    /// What is to be written again and found no room with what is moved goes back to the fresh.
+    pub(super) fn wait_among_clients(&mut self, lane: usize) {
+        let item = self.lanes[lane].queue.pop_front().expect("somebody waits");
+        let fresh = self.lane_of(Aim::Fresh, false);
+        self.lanes[fresh].queue.push_front(item);
+    }
+
     /// Blocks that chunks of the index may still take in their open extent.
     pub(crate) fn index_room(&self, extent_blocks: u32) -> u32 {
         let lane = self.lanes.iter().find(|lane| lane.aim == Aim::Index);
