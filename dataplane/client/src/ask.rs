@@ -20,6 +20,8 @@ use crate::planted::Bug;
 /// Between two questions to a disk that does not answer, and how long each waits.
 const PROBE_EVERY: Nanos = Nanos::from_millis(500);
 const PROBE_PATIENCE: Nanos = Nanos::from_secs(2);
+/// How long a disk may take to say that it is there: the node says it, whatever the disk does.
+const CHECK_PATIENCE: Nanos = Nanos::from_millis(500);
 
 /// Why a disk gave nothing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -77,6 +79,9 @@ impl Inner {
         let is_write = matches!(ask, Ask::Put { .. });
         // Of a reservation that is not claimed nothing is to be heard.
         let is_reserved = matches!(ask, Ask::Reserve { .. });
+        if !is_reserved && self.links.asked(disk, now) {
+            self.check(disk);
+        }
         let link = self.links.to(peer);
         let request = Request {
             version: link.version(),
@@ -122,6 +127,18 @@ impl Inner {
                 Err(fault)
             }
         }
+    }
+
+    /// Asks a disk whether it is there. If it is not it counts as silent from then on.
+    fn check(&self, disk: DiskNo) {
+        let (weak, handle) = (self.myself.clone(), self.handle.clone());
+        // Without room for a task the next one who asks finds out.
+        let _ = self.handle.try_spawn("check", async move {
+            let Some(inner) = weak.upgrade() else { return };
+            let until = handle.now() + CHECK_PATIENCE;
+            let terms = Terms { class: Class::Foreground, until };
+            let _ = Box::pin(inner.ask(disk, Ask::Status, Body::Empty, 0, terms)).await;
+        });
     }
 
     /// Asks a disk that has fallen silent again and again, until it answers: so that nobody who

@@ -17,6 +17,10 @@ use isotherm_wire::{Doubt, Told, VERSION_LEAST};
 
 use crate::steer::Inbox;
 
+/// A disk that was asked and has answered nothing for so long is asked whether it is there: long for
+/// any disk, short beside the time after which a lost session counts as over. Who reads around it
+/// meanwhile gives his question up, so that nobody waits for an answer as long as that.
+const QUIET: Nanos = Nanos::from_secs(1);
 /// How long a disk that takes no writes is not asked to.
 const REFUSES_FOR: Nanos = Nanos::from_secs(8);
 
@@ -87,6 +91,8 @@ impl Link {
 /// What is known of a disk.
 #[derive(Clone, Copy, Debug, Default)]
 struct Health {
+    /// When it was asked first since it answered last.
+    asked: Option<Mono>,
     /// It did not answer, and has not since.
     is_silent: bool,
     /// It said that it takes no writes.
@@ -123,10 +129,24 @@ impl Links {
         link
     }
 
+    /// The disk is asked. True if it was asked long ago and has not answered since: then somebody
+    /// should find out.
+    pub(crate) fn asked(&self, disk: DiskNo, now: Mono) -> bool {
+        let disks = &mut *self.disks.borrow_mut();
+        let health = disks.entry(disk).or_default();
+        let first = *health.asked.get_or_insert(now);
+        let is_quiet = !health.is_silent && now.since(first) > QUIET;
+        if is_quiet {
+            // Once in that time.
+            health.asked = Some(now);
+        }
+        is_quiet
+    }
+
     /// The disk answered.
     pub(crate) fn answered(&self, disk: DiskNo) {
         if let Some(health) = self.disks.borrow_mut().get_mut(&disk) {
-            health.is_silent = false;
+            (health.asked, health.is_silent) = (None, false);
         }
     }
 

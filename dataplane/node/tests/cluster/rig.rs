@@ -31,6 +31,8 @@ pub(crate) const DISK_BLOCKS: u64 = 64 * EXTENT_BLOCKS as u64;
 
 pub(crate) struct Machine {
     pub(crate) core: Option<Core>,
+    /// Its core while it is stopped, as a process is by SIGSTOP.
+    frozen: Option<Core>,
     pub(crate) node: Option<Node>,
     pub(crate) disks: Vec<DiskControl>,
     name: String,
@@ -123,6 +125,7 @@ impl Rig {
             }
             made.push(Machine {
                 core: None,
+                frozen: None,
                 node: None,
                 disks: controls,
                 name,
@@ -214,6 +217,16 @@ impl Rig {
         for disk in &machine.disks {
             disk.crash(CrashStyle::Random);
         }
+    }
+
+    /// A machine does nothing any more, and its sessions stay as they are.
+    pub(crate) fn freeze(&mut self, m: usize) {
+        self.machines[m].frozen = self.machines[m].core.take();
+    }
+
+    /// It goes on.
+    pub(crate) fn thaw(&mut self, m: usize) {
+        self.machines[m].core = self.machines[m].frozen.take();
     }
 
     /// Stops a machine in good order.

@@ -113,3 +113,37 @@ fn short_objects_may_be_stripes_too() {
         }
     }
 }
+
+/// Whoever reads around a machine that says nothing gives his question up long before it is too late
+/// to be answered. All the same it is soon known to be gone, and asked first no more.
+#[test]
+fn a_machine_that_says_nothing_is_soon_left_out() {
+    for policy in [ReadPolicy::Direct, ReadPolicy::Random, ReadPolicy::LeastLoaded] {
+        let mut rig = rig(5, policy);
+        let locators: Vec<Locator> = (0..10).map(|_| put(&mut rig, 3 << 20)).collect();
+        rig.freeze(2);
+        let begun = rig.now();
+        let round = |rig: &mut Rig| {
+            for &locator in &locators {
+                check(rig, policy, locator);
+            }
+        };
+        while rig.now().since(begun) < Nanos::from_secs(2) {
+            round(&mut rig);
+        }
+        let hedged = rig.client.counters().hedged;
+        assert!(hedged > 0, "{policy}: nobody waited");
+        for _ in 0..3 {
+            round(&mut rig);
+        }
+        assert_eq!(rig.client.counters().hedged, hedged, "{policy}");
+        rig.thaw(2);
+        let handle = rig.handle();
+        rig.run(async move { handle.sleep(Nanos::from_secs(3)).await });
+        let served =
+            |rig: &Rig| rig.machines[2].node.as_ref().unwrap().report().disks[0].tally.done[1];
+        let before = served(&rig);
+        round(&mut rig);
+        assert!(served(&rig) > before, "{policy}: it is asked again");
+    }
+}
