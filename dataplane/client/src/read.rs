@@ -58,11 +58,8 @@ impl Inner {
         terms: Terms,
     ) -> Result<Vec<u8>, ClientError> {
         debug_assert!(range.start <= range.end && range.end <= stripe.len_bytes);
-        if stripe.is_copies() && stripe.len_bytes == 0 {
-            return self.read_empty(stripe, terms).await.map(|()| Vec::new());
-        }
         if range.is_empty() {
-            return Ok(Vec::new());
+            return self.read_nothing(stripe, terms).await.map(|()| Vec::new());
         }
         self.count(|counters| counters.stripes_read += 1);
         let mut wanted = self.wanted(stripe, &range);
@@ -94,8 +91,8 @@ impl Inner {
         Ok(bytes)
     }
 
-    /// An object without bytes: there is nothing to read, but whether it is there is asked.
-    async fn read_empty(&self, stripe: &StripeRef, terms: Terms) -> Result<(), ClientError> {
+    /// There is nothing to read, but whether the object is there is asked.
+    async fn read_nothing(&self, stripe: &StripeRef, terms: Terms) -> Result<(), ClientError> {
         let reading = self
             .gather_cells(stripe, &BTreeMap::from([(0, 0..0)]), &BTreeSet::new(), terms)
             .await?;
