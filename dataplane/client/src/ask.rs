@@ -15,7 +15,6 @@ use isotherm_wire::{Answer, Ask, Class, Failure, Given, Request, crc32c_combine}
 use crate::client::Inner;
 use crate::layout::StripeRef;
 use crate::links::Link;
-use crate::planted::Bug;
 
 /// Between two questions to a disk that does not answer, and how long each waits.
 const PROBE_EVERY: Nanos = Nanos::from_millis(500);
@@ -91,8 +90,7 @@ impl Inner {
         };
         let header = request.encode(body.len() as u32, body_crc);
         let call = link.connection.call(Frame { header, body });
-        let patience = if self.has(Bug::DeadlineIgnored) { Nanos(u64::MAX) } else { left };
-        let answer = match self.handle.timeout(patience, call).await {
+        let answer = match self.handle.timeout(left, call).await {
             Ok(Ok(frame)) => frame,
             Ok(Err(CallError::Refused)) => return Err(Fault::Failed(Failure::NoBuffer)),
             Ok(Err(CallError::Closed(_) | CallError::Garbled(_))) | Err(_) => {
@@ -280,7 +278,7 @@ impl Inner {
         self.map.borrow().group(group)?.members.get(usize::from(position)).copied()
     }
 
-    fn epoch(&self, group: isotherm_placement::GroupId) -> u64 {
+    pub(crate) fn epoch(&self, group: isotherm_placement::GroupId) -> u64 {
         self.map.borrow().group(group).map_or(0, |group| group.epoch)
     }
 

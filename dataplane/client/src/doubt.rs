@@ -10,6 +10,10 @@
 //! cell too, but it is not withheld when no other can be asked: a copy is what is left when others
 //! are gone.
 //!
+//! Tombstones don't last for ever. When disks that found harm have cells, and a member that is to be
+//! trusted says that it has none, the stripe was deleted so long ago that the others have dropped
+//! their tombstones, and was forgotten where the harm is: [`Inner::is_forgotten`].
+//!
 //! A healthy cluster pays nothing for it: no disk is in doubt, nobody is asked twice.
 
 use isotherm_placement::{DiskNo, DiskState};
@@ -126,7 +130,7 @@ impl Inner {
         for cell in (0..stripe.cells()).filter(|cell| !read.contains(cell)) {
             asks.add(cell, self.ask_whether(stripe, cell, terms));
         }
-        let mut has_gap = false;
+        let (mut has_gap, mut is_absent) = (false, false);
         while let Some((cell, result)) = asks.next().await {
             match result {
                 Ok(true) if self.doubt_of_cell(stripe, cell) < Doubt::Harmed => {
@@ -135,15 +139,59 @@ impl Inner {
                         return Ok(());
                     }
                 }
-                Ok(_) => {}
+                Ok(has) => is_absent |= !has,
                 Err(Fault::Failed(Failure::Deleted)) => return Err(ClientError::Deleted),
                 Err(_) => has_gap = true,
             }
         }
-        match has_gap {
-            false => Ok(()),
-            true => Err(ClientError::Unavailable { reached: trusted, needed: stripe.needed() }),
+        let forgotten = match (has_gap, trusted == 0 && is_absent) {
+            (true, _) => None,
+            (false, true) => self.is_forgotten(stripe, terms).await,
+            (false, false) => Some(false),
+        };
+        match forgotten {
+            Some(false) => Ok(()),
+            Some(true) => Err(ClientError::Deleted),
+            None => Err(ClientError::Unavailable { reached: trusted, needed: stripe.needed() }),
         }
+    }
+
+    /// Whether what is left of a stripe was deleted long ago: every member answers, none that is to
+    /// be trusted has a cell, one says that it has none, and no note says that a put left it out.
+    ///
+    /// If it was not deleted, then each member of the group has either found harm or lost its cell:
+    /// more than the code survives. Where a member has come since the cells were put, it may have
+    /// none for that reason: the epoch of the cells is then less than the group's.
+    ///
+    /// `None` if that can't be said now.
+    pub(crate) async fn is_forgotten(&self, stripe: &StripeRef, terms: Terms) -> Option<bool> {
+        let epoch = self.epoch(stripe.group);
+        let mut asks = Gather::new();
+        for cell in 0..stripe.cells() {
+            let key = stripe.key(cell);
+            let disk = self.member(stripe.group, key.position);
+            let Some(disk) = disk.filter(|&disk| self.is_in_use(disk)) else { return Some(false) };
+            asks.add(cell, self.ask(disk, Ask::Stat { key }, Body::Empty, 0, terms));
+        }
+        let mut is_absent = false;
+        while let Some((cell, result)) = asks.next().await {
+            let is_trusted = self.doubt_of_cell(stripe, cell) < Doubt::Harmed;
+            match result {
+                Ok((given, _)) if is_trusted || given.shard.epoch != epoch => return Some(false),
+                Err(Fault::Failed(Failure::Io | Failure::Damaged)) if is_trusted => {
+                    return Some(false);
+                }
+                Ok(_) | Err(Fault::Failed(Failure::Io | Failure::Damaged)) => {}
+                Err(Fault::Failed(Failure::NotFound)) => is_absent |= is_trusted,
+                Err(Fault::Failed(Failure::Deleted)) => return Some(true),
+                Err(_) => return None,
+            }
+        }
+        if !is_absent {
+            return Some(false);
+        }
+        let notes = self.notes(stripe).await?;
+        Some(notes.is_empty())
     }
 
     /// Other members one after the other, as far as they answer, until one has its cell.

@@ -128,6 +128,9 @@ impl Inner {
                 (a, b) => a.or(b),
             };
         }
+        if self.has(Bug::SilenceIsNothing) {
+            page.silent.clear();
+        }
         page.silent.sort_unstable();
         if !disks.is_empty() && page.silent.len() == disks.len() {
             return Err(ClientError::Unavailable { reached: 0, needed: 1 });

@@ -16,10 +16,10 @@ pub enum Bug {
     WrongColumns,
     /// Believes the first holder of a copy that has none.
     AbsenceBelieved,
-    /// Lets no tombstone stop a repair.
-    TombstoneIgnored,
-    /// Waits for an answer for as long as the session lives.
-    DeadlineIgnored,
+    /// Sweeps what a put has left in a group that it was acknowledged in, one cell missing.
+    AcknowledgedSwept,
+    /// Takes a disk that gives no listing for one that holds nothing.
+    SilenceIsNothing,
     /// Goes on behind the object at which a page of a listing ends.
     ListSkips,
 }
@@ -32,8 +32,8 @@ impl Bug {
         Bug::DeleteLeavesOne,
         Bug::WrongColumns,
         Bug::AbsenceBelieved,
-        Bug::TombstoneIgnored,
-        Bug::DeadlineIgnored,
+        Bug::AcknowledgedSwept,
+        Bug::SilenceIsNothing,
         Bug::ListSkips,
     ];
 }

@@ -324,6 +324,9 @@ impl Inner {
                 let note_terms = Terms { until: terms.until.max(patience), ..terms };
                 if self.put_notes(stripe, cell, coded.crc, &kept, note_terms).await {
                     self.count(|counters| counters.put_with_note += 1);
+                    if self.has(Bug::AcknowledgedSwept) {
+                        self.sweep(stripe);
+                    }
                     return Ok(());
                 }
                 fault

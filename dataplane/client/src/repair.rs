@@ -21,11 +21,11 @@ use isotherm_wire::{Ask, Class as Work, Doubt, Entry, Failure, ShardInfo};
 
 use crate::ask::{Fault, Terms};
 use crate::client::{Client, Inner};
+use crate::error::ClientError;
 use crate::gather::Gather;
 use crate::layout::{NOTE, StripeRef};
 use crate::list::ListedObject;
 use crate::note;
-use crate::planted::Bug;
 use crate::policy::ReadPolicy;
 use crate::put::code;
 
@@ -190,22 +190,33 @@ impl Inner {
         }
         let (mut good, mut bad, mut deleted) = (Vec::new(), Vec::new(), false);
         let (mut is_absent, mut trusted) = (0, 0);
+        // Of those that are to be trusted.
+        let (mut sure_good, mut sure_absent) = (0, 0);
         while let Some((cell, result)) = asks.next().await {
-            if result.is_ok() || result.as_ref().is_err_and(|fault| fault.is_loss()) {
-                trusted += usize::from(self.doubt_of_cell(stripe, cell) < Doubt::Harmed);
+            let is_sure = usize::from(self.doubt_of_cell(stripe, cell) < Doubt::Harmed);
+            match &result {
+                Ok(_) => (trusted, sure_good) = (trusted + is_sure, sure_good + is_sure),
+                Err(Fault::Failed(Failure::NotFound)) => {
+                    (trusted, sure_absent) = (trusted + is_sure, sure_absent + is_sure);
+                }
+                Err(fault) if fault.is_loss() => trusted += is_sure,
+                Err(_) => {}
             }
             match result {
                 Ok((given, _)) if is_cell(stripe, cell, &given.shard) => good.push(cell),
                 Ok(_) => bad.push(cell),
-                Err(Fault::Failed(Failure::Deleted)) if self.has(Bug::TombstoneIgnored) => {
-                    bad.push(cell);
-                }
                 Err(Fault::Failed(Failure::Deleted)) => deleted = true,
                 Err(fault) if fault.is_loss() => {
                     is_absent += usize::from(fault == Fault::Failed(Failure::NotFound));
                     bad.push(cell);
                 }
                 Err(_) => {}
+            }
+        }
+        if !deleted && !good.is_empty() && sure_good == 0 && sure_absent > 0 {
+            match self.is_forgotten(stripe, terms).await {
+                Some(forgotten) => deleted = forgotten,
+                None => return Healed::Later,
             }
         }
         if deleted {
@@ -289,6 +300,23 @@ impl Inner {
 
     /// Every cell is there: the notes have served.
     async fn drop_notes(&self, stripe: &StripeRef, terms: Terms) {
+        let Ok((notes, _)) = self.list_notes(stripe).await else { return };
+        for (disk, entry) in notes {
+            let ask = Ask::Delete { key: entry.key, epoch: 0, hold: false };
+            let _ = self.ask(disk, ask, Body::Empty, 0, terms).await;
+        }
+    }
+
+    /// The notes of a stripe; `None` if a member does not say which it has.
+    pub(crate) async fn notes(&self, stripe: &StripeRef) -> Option<Vec<(DiskNo, Entry)>> {
+        let (notes, all_answered) = self.list_notes(stripe).await.ok()?;
+        all_answered.then_some(notes)
+    }
+
+    async fn list_notes(
+        &self,
+        stripe: &StripeRef,
+    ) -> Result<(Vec<(DiskNo, Entry)>, bool), ClientError> {
         let first = Key {
             group: stripe.group.0,
             object: stripe.object,
@@ -296,12 +324,10 @@ impl Inner {
             position: NOTE,
         };
         let last = Key { position: u16::MAX, ..first };
-        let Ok(page) = self.list_range(first, last, usize::MAX).await else { return };
+        let page = self.list_range(first, last, usize::MAX).await?;
         let notes = page.objects.iter().flat_map(|object| &object.entries);
-        for (disk, entry) in notes.filter(|(_, entry)| !entry.is_tombstone) {
-            let ask = Ask::Delete { key: entry.key, epoch: 0, hold: false };
-            let _ = self.ask(*disk, ask, Body::Empty, 0, terms).await;
-        }
+        let notes = notes.filter(|(_, entry)| !entry.is_tombstone).copied();
+        Ok((notes.collect(), page.silent.is_empty()))
     }
 
     /// Repairs in the background a stripe in which a read has found something wrong.

@@ -10,6 +10,9 @@
 //! ```text
 //!  | magic 8 | doubt 1 | 0 7 |
 //! ```
+//!
+//! It is never deleted: a put of a key whose tombstone is still there is refused, and so would be
+//! the next note. Once all was compared it says that there is no doubt.
 
 use isotherm_seam::Key;
 use isotherm_store::{Delete, GetError, Put, PutError, RecoveryReport, Store};
@@ -21,7 +24,9 @@ const LEN: usize = 16;
 /// The group of what a node keeps on a disk for itself. No map has so many groups.
 const OWN_GROUP: u32 = u32::MAX;
 
-const KEY: Key = Key { group: OWN_GROUP, object: 0, stripe: 0, position: 0 };
+const KEY: Key = Key { group: OWN_GROUP, object: 1, stripe: 0, position: 0 };
+/// Where it was when it was deleted in the end: a tombstone may lie there.
+const OLD_KEY: Key = Key { object: 0, ..KEY };
 
 /// Of a disk: the doubt, and the number by which it is ended. The number is that of the checkpoint
 /// with which the disk was opened, so whoever has compared what was there before the last start
@@ -62,7 +67,11 @@ pub async fn note_doubt(store: &Store, report: &RecoveryReport) {
 }
 
 async fn noted(store: &Store) -> Doubt {
-    match store.read(KEY).await {
+    noted_at(store, KEY).await.max(noted_at(store, OLD_KEY).await)
+}
+
+async fn noted_at(store: &Store, key: Key) -> Doubt {
+    match store.read(key).await {
         Ok(shard) => {
             let (buf, spans) = shard.into_parts();
             let mut bytes = Vec::with_capacity(LEN);
@@ -89,9 +98,12 @@ async fn note(store: &Store, doubt: Doubt) -> Result<(), PutError> {
     store.put(Put::new(KEY), buf).await.map(|_| ())
 }
 
-/// All was compared: the note goes.
+/// All was compared: there is no doubt any more.
 pub(crate) async fn end(store: &Store) -> Result<(), PutError> {
-    store.delete(Delete::new(KEY)).await
+    if noted_at(store, KEY).await != Doubt::None {
+        note(store, Doubt::None).await?;
+    }
+    store.delete(Delete::new(OLD_KEY)).await
 }
 
 /// Whether a key is the node's own: nobody else may name it, and listings leave it out.

@@ -287,3 +287,68 @@ fn a_stripe_that_was_deleted_with_three_tombstones_does_not_come_back_for_one_th
     let kept = put(&mut rig, 5000);
     assert_eq!(get(&mut rig, kept).unwrap(), content(kept.object, 5000));
 }
+
+#[test]
+fn a_disk_that_finds_harm_once_more_is_doubted_once_more() {
+    let mut rig = Rig::new(37, 6, 1, "4+2");
+    let (_, holder) = harmed(&mut rig);
+    assert!(repair_and_vouch(&mut rig) >= 1);
+    assert_eq!(doubt(&rig, holder), Doubt::None);
+    losing(&mut rig, holder, |rig| {
+        for _ in 0..10 {
+            put(rig, 300);
+        }
+    });
+    for _ in 0..30 {
+        put(&mut rig, 5000);
+    }
+    cut(&mut rig, holder);
+    assert_eq!(doubt(&rig, holder), Doubt::Harmed);
+    sleep(&mut rig, 5);
+    // The note was once deleted with the first doubt, and the second one could not be noted.
+    rig.stop(holder);
+    rig.start(holder, false);
+    assert_eq!(doubt(&rig, holder), Doubt::Harmed);
+}
+
+/// A copy on a disk that found harm, of an object of which the others know nothing any more.
+fn forgotten(rig: &mut Rig) -> Locator {
+    // What the others know is lost without a trace, as if they had dropped their tombstones.
+    let gone = put(rig, 10_000);
+    let three = holders(rig, gone);
+    let gone = loop {
+        let gone = losing(rig, three[1], |rig| losing(rig, three[2], |rig| put(rig, 900)));
+        cut(rig, three[1]);
+        cut(rig, three[2]);
+        sleep(rig, 5);
+        // Of the objects that are put some have the same holders.
+        if holders(rig, gone) == [three[0]] {
+            break gone;
+        }
+    };
+    losing(rig, three[0], |rig| {
+        for _ in 0..10 {
+            put(rig, 300);
+        }
+    });
+    for _ in 0..30 {
+        put(rig, 5000);
+    }
+    cut(rig, three[0]);
+    assert_eq!(doubt(rig, three[0]), Doubt::Harmed);
+    assert!(doubt(rig, three[1]) < Doubt::Harmed && doubt(rig, three[2]) < Doubt::Harmed);
+    sleep(rig, 5);
+    gone
+}
+
+#[test]
+fn what_harmed_disks_have_and_no_other_knows_was_deleted_long_ago() {
+    let mut rig = Rig::new(38, 6, 1, "4+2");
+    let gone = forgotten(&mut rig);
+    assert_eq!(get(&mut rig, gone), Err(ClientError::Deleted));
+    repair_and_vouch(&mut rig);
+    assert_eq!(get(&mut rig, gone), Err(ClientError::Deleted));
+    let client = rig.client.clone();
+    let listed = rig.run(async move { client.list_object(gone.group, gone.object).await });
+    assert!(listed.unwrap().is_none_or(|listed| listed.cells == 0));
+}
