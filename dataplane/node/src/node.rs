@@ -16,7 +16,7 @@ use std::task::Poll;
 
 use isotherm_reactor::{Disk, Handle};
 use isotherm_seam::Nanos;
-use isotherm_store::{Options, Store, World};
+use isotherm_store::{OpenError, Options, ScannedDisk, Store, World};
 use isotherm_transport::{Connection, Frame, Network, Ticket};
 use isotherm_wire::{
     Answer, Ask, DiskUuid, Doubt, Failure, Given, Request, ShardInfo, Told, VERSION,
@@ -25,7 +25,7 @@ use isotherm_wire::{
 use crate::doubt;
 use crate::planted::{Bug, Planted};
 use crate::reserve::{self, Reservations};
-use crate::serve::{Arrived, frame, serve};
+use crate::serve::{Arrived, Outcome, frame, serve};
 use crate::shelf::{Limits, Shelf, ShelfReport, State};
 use crate::tally::verb_of;
 
@@ -144,21 +144,14 @@ impl Node {
             bytes: config.held_bytes_max,
             stuck_after: config.stuck_after,
         };
-        let shelf = Rc::new(Shelf::new(self.handle(), uuid, name.to_owned(), limits));
+        let name = name.to_owned();
+        let shelf = Shelf::new(self.handle(), uuid, name, Some(disk.clone()), limits);
+        let shelf = Rc::new(shelf);
         self.inner.shelves.borrow_mut().insert(uuid, Rc::clone(&shelf));
-        let world = self.inner.world.clone();
-        let options = config.store.clone();
+        let inner = Rc::clone(&self.inner);
         self.handle().spawn("open", async move {
-            let state = match Store::open(&world, &disk, options).await {
-                Ok((store, _)) if store.status().uuid != uuid => {
-                    let found = isotherm_store::uuid_text(&store.status().uuid);
-                    let _ = store.close().await;
-                    State::Failed(format!("another disk is in its place: {found}"))
-                }
-                Ok((store, report)) => {
-                    shelf.doubted.set(doubt::weigh(&store, &report).await);
-                    State::Open(store, report)
-                }
+            let state = match inner.open(&shelf, &disk).await {
+                Ok(state) => state,
                 Err(error) => State::Failed(error.to_string()),
             };
             *shelf.state.borrow_mut() = state;
@@ -168,7 +161,7 @@ impl Node {
     /// Gives it a disk that could not even be opened as a device, so that reports name it.
     pub fn add_failed(&self, uuid: DiskUuid, name: &str, why: &str) {
         let limits = Limits { requests: 0, bytes: 0, stuck_after: Nanos::ZERO };
-        let shelf = Rc::new(Shelf::new(self.handle(), uuid, name.to_owned(), limits));
+        let shelf = Rc::new(Shelf::new(self.handle(), uuid, name.to_owned(), None, limits));
         *shelf.state.borrow_mut() = State::Failed(why.to_owned());
         self.inner.shelves.borrow_mut().insert(uuid, shelf);
     }
@@ -230,7 +223,85 @@ impl Node {
     }
 }
 
+/// A disk that is opened again while its node runs, and can't be read then, is tried so often.
+const OPENINGS_MAX: u32 = 10;
+const OPENING_EVERY: Nanos = Nanos::from_secs(10);
+
 impl Inner {
+    /// Opens a disk. What is on one whose index is damaged its records say: all of it is read.
+    async fn open(&self, shelf: &Shelf, disk: &Disk) -> Result<State, OpenError> {
+        let (world, options) = (&self.world, &self.config.store);
+        let opened = match Store::open(world, disk, options.clone()).await {
+            Err(OpenError::Index | OpenError::NoCheckpoint) => {
+                let scanned = ScannedDisk::scan(world, disk).await?;
+                scanned.recover_by_full_scan(options.clone()).await?.start().await
+            }
+            opened => opened,
+        };
+        let (store, report) = opened?;
+        let found = store.status().uuid;
+        if found != shelf.uuid {
+            let _ = store.close().await;
+            let found = isotherm_store::uuid_text(&found);
+            return Ok(State::Failed(format!("another disk is in its place: {found}")));
+        }
+        shelf.doubted.set(doubt::weigh(&store, &report).await);
+        Ok(State::Open(store, report))
+    }
+
+    /// What a request was answered says that a run of the index can't be read: listings leave this
+    /// disk out, and some deletes fail, until the index is written anew.
+    fn look_at_index(self: &Rc<Inner>, shelf: &Rc<Shelf>, ask: &Ask, outcome: &Outcome) {
+        let is_fault = match (ask, outcome) {
+            (Ask::List { .. }, Err(Failure::Io | Failure::Damaged)) => true,
+            // A shard that is damaged can be replaced and deleted, if the index has it.
+            (Ask::Put { .. } | Ask::Delete { .. }, Err(Failure::Damaged)) => true,
+            _ => false,
+        };
+        if is_fault && shelf.index_fault() {
+            let (inner, shelf) = (Rc::clone(self), Rc::clone(shelf));
+            let reopen = async move { inner.reopen(&shelf).await };
+            let _ = self.world.handle.try_spawn("reopen", reopen);
+        }
+    }
+
+    /// Ends the store of a disk and opens it again. Meanwhile its requests are refused.
+    async fn reopen(&self, shelf: &Shelf) {
+        let (handle, patience) = (&self.world.handle, self.config.stop_patience);
+        let Some(disk) = shelf.disk() else { return };
+        let state = std::mem::replace(&mut *shelf.state.borrow_mut(), State::Opening);
+        let State::Open(store, _) = state else {
+            *shelf.state.borrow_mut() = state;
+            return;
+        };
+        // With such an index it can't be closed in good order, but nothing is under way then.
+        let is_over = handle.timeout(patience, store.close()).await.is_ok();
+        let until = handle.now() + patience;
+        let is_busy = || shelf.requests() > 0 || disk.inflight() + disk.waiting() > 0;
+        while is_busy() && handle.now() < until {
+            handle.sleep(Nanos::from_millis(1)).await;
+        }
+        if !is_over || is_busy() {
+            let why = "its index is damaged, and it does not come to rest: start its node anew";
+            *shelf.state.borrow_mut() = State::Failed(why.to_owned());
+            return;
+        }
+        for tries in 1.. {
+            match self.open(shelf, disk).await {
+                Ok(state) => return *shelf.state.borrow_mut() = state,
+                Err(error @ OpenError::Walk(_)) if tries < OPENINGS_MAX => {
+                    let why = error.to_string();
+                    *shelf.state.borrow_mut() = State::Failed(why);
+                    handle.sleep(OPENING_EVERY).await;
+                }
+                Err(error) => {
+                    let why = error.to_string();
+                    return *shelf.state.borrow_mut() = State::Failed(why);
+                }
+            }
+        }
+    }
+
     async fn accept(self: Rc<Inner>) {
         loop {
             let connection = std::future::poll_fn(|cx| self.network.poll_accept(cx)).await;
@@ -359,8 +430,17 @@ impl Inner {
             match reserve::asked(&request, now) {
                 Some(_) if doubt::names_own(&request.ask) => Some(Err(Failure::BadRequest)),
                 Some(reserved) => {
-                    reserve::serve(&shelf, &store, &reservations, &connection, ticket, reserved)
-                        .await
+                    let planted = self.config.planted;
+                    reserve::serve(
+                        &shelf,
+                        &store,
+                        &reservations,
+                        &connection,
+                        ticket,
+                        reserved,
+                        planted,
+                    )
+                    .await
                 }
                 None => Some(serve(&shelf, &store, &request, &envelope, asked.body, arrived).await),
             }
@@ -399,6 +479,7 @@ impl Inner {
                 return;
             }
         }
+        self.look_at_index(&shelf, &request.ask, &outcome);
         match &outcome {
             Ok(_) => tally.done(verb, self.world.handle.now().since(now)),
             Err(failure) => tally.failed(*failure),

@@ -12,11 +12,14 @@ pub enum Bug {
     BufferLeaked,
     /// Counts a request that fails as under way for ever.
     FailureUncounted,
+    /// Counts a reservation that its caller drops as held for ever.
+    ReservationKept,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Bug; 3] = [Bug::AckBeforeDurable, Bug::BufferLeaked, Bug::FailureUncounted];
+    pub const ALL: [Bug; 4] =
+        [Bug::AckBeforeDurable, Bug::BufferLeaked, Bug::FailureUncounted, Bug::ReservationKept];
 }
 
 /// The bug of this node, if the feature is on and one was asked for.

@@ -15,6 +15,7 @@ use isotherm_transport::{Connection, Ticket};
 use isotherm_wire::{Ask, Failure, Request, Told};
 
 use crate::convert::get_failure;
+use crate::planted::{Bug, Planted};
 use crate::serve::{Outcome, deadline, given_shard};
 use crate::shelf::Shelf;
 
@@ -108,6 +109,7 @@ pub(crate) async fn serve(
     connection: &Connection,
     ticket: Ticket,
     asked: Asked,
+    planted: Planted,
 ) -> Option<Outcome> {
     let Asked { get, number, chance, tied } = asked;
     let bytes = get.range.as_ref().map_or(0, |range| u64::from(range.end - range.start));
@@ -131,7 +133,11 @@ pub(crate) async fn serve(
     let decision = wait(&held, number, connection, ticket, tied).await;
     reservations.held.borrow_mut().remove(&number);
     let reserved = held.reserved.take();
-    drop(waits);
+    if planted.has(Bug::ReservationKept) && decision == Ok(Decision::Drop) {
+        std::mem::forget(waits);
+    } else {
+        drop(waits);
+    }
     match (decision, reserved) {
         (Ok(Decision::Grant), Some(reserved)) => {
             let _claim = match shelf.admit(store, bytes) {

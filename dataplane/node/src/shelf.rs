@@ -6,7 +6,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 
-use isotherm_reactor::Handle;
+use isotherm_reactor::{Disk, Handle};
 use isotherm_seam::{Key, Mono, Nanos};
 use isotherm_store::sched::Class as DiskClass;
 use isotherm_store::{RecoveryReport, Status, Store};
@@ -22,6 +22,12 @@ pub(crate) struct Shelf {
     pub(crate) state: RefCell<State>,
     pub(crate) tally: RefCell<Tally>,
     pub(crate) doubted: Cell<Doubted>,
+    /// `None` of one that could not be opened as a device.
+    disk: Option<Disk>,
+    /// Answers that only a damaged index gives, since it was last opened.
+    index_faults: Cell<u32>,
+    /// When it was last opened again for those.
+    reopened: Cell<Option<Mono>>,
     /// Tombstones that need not be held from a moment on.
     releases: RefCell<VecDeque<(Mono, Key)>>,
     /// Requests under way.
@@ -42,6 +48,11 @@ const RELEASES_MAX: usize = 100_000;
 /// Reservations for each request that a disk may have: they hold no payload, and most of them are
 /// served elsewhere.
 const RESERVATIONS: u32 = 4;
+
+/// A disk that gives so many answers that speak for a damaged index is opened again, which reads
+/// the index; and not sooner than this after the last time.
+const INDEX_FAULTS_MAX: u32 = 3;
+const REOPEN_EVERY: Nanos = Nanos::from_secs(600);
 
 /// What one disk's requests may hold at once.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -78,6 +89,8 @@ pub struct ShelfReport {
     pub tally: Tally,
     /// Requests under way.
     pub requests: u32,
+    /// Reads that are reserved and not granted, here or in the disk's queue.
+    pub reserved: u32,
     /// How long a read would wait now.
     pub expected_wait: Nanos,
     /// Time that the disk has worked since it was opened.
@@ -98,13 +111,22 @@ pub enum ShelfState {
 }
 
 impl Shelf {
-    pub(crate) fn new(handle: &Handle, uuid: DiskUuid, name: String, limits: Limits) -> Shelf {
+    pub(crate) fn new(
+        handle: &Handle,
+        uuid: DiskUuid,
+        name: String,
+        disk: Option<Disk>,
+        limits: Limits,
+    ) -> Shelf {
         Shelf {
             uuid,
             name,
             state: RefCell::new(State::Opening),
             tally: RefCell::default(),
             doubted: Cell::default(),
+            disk,
+            index_faults: Cell::new(0),
+            reopened: Cell::new(None),
             releases: RefCell::default(),
             requests: Cell::new(0),
             reserved: Cell::new(0),
@@ -122,6 +144,30 @@ impl Shelf {
             State::Opening | State::Failed(_) => Err(Failure::NotOpen),
             State::Closed => Err(Failure::Stopping),
         }
+    }
+
+    /// Its device.
+    pub(crate) fn disk(&self) -> Option<&Disk> {
+        self.disk.as_ref()
+    }
+
+    /// Requests under way.
+    pub(crate) fn requests(&self) -> u32 {
+        self.requests.get()
+    }
+
+    /// It gave an answer that only a damaged index gives. True if it is to be opened again now.
+    pub(crate) fn index_fault(&self) -> bool {
+        let now = self.handle.now();
+        self.index_faults.set(self.index_faults.get().saturating_add(1));
+        let is_early = self.reopened.get().is_some_and(|last| now.since(last) < REOPEN_EVERY);
+        let is_open = matches!(*self.state.borrow(), State::Open(..));
+        if self.index_faults.get() < INDEX_FAULTS_MAX || is_early || !is_open {
+            return false;
+        }
+        self.index_faults.set(0);
+        self.reopened.set(Some(now));
+        true
     }
 
     /// Room for one more request that holds so many bytes, until the claim is dropped.
@@ -179,6 +225,10 @@ impl Shelf {
     }
 
     pub(crate) fn report(&self) -> ShelfReport {
+        let queued = match &*self.state.borrow() {
+            State::Open(store, _) => store.sched_stats().of(DiskClass::LateRead).waiting,
+            _ => 0,
+        };
         let (state, expected_wait, disk_time) = match &*self.state.borrow() {
             State::Opening => (ShelfState::Opening, Nanos::ZERO, Nanos::ZERO),
             State::Open(store, recovery) => (
@@ -198,6 +248,7 @@ impl Shelf {
             stuck: self.stuck_for(self.handle.now()),
             tally: self.tally.borrow().clone(),
             requests: self.requests.get(),
+            reserved: self.reserved.get().max(queued),
             expected_wait,
             disk_time,
         }

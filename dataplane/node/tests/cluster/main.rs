@@ -8,8 +8,10 @@ mod stuck;
 
 use bytes::Bytes;
 use isotherm_client::{Class, ClientConfig, ClientError, ListFrom, Locator, RepairReport};
+use isotherm_node::ShelfState;
 use isotherm_seam::{Domain, Draws, Lba, Nanos};
 use isotherm_sim::Fault;
+use isotherm_wire::Doubt;
 
 use rig::{DISK_BLOCKS, EXTENT_BLOCKS, Rig};
 
@@ -161,6 +163,10 @@ fn what_was_deleted_stays_deleted() {
         let client = rig.client.clone();
         rig.run(async move { client.delete(&locator).await }).unwrap();
         assert_eq!(get(&mut rig, locator), Err(ClientError::Deleted), "{locator}");
+        // Of a range without bytes, too, it is asked whether the object is there.
+        let client = rig.client.clone();
+        let nothing = rig.run(async move { client.get(&locator, Some(0..0)).await });
+        assert_eq!(nothing, Err(ClientError::Deleted), "{locator}");
         let client = rig.client.clone();
         rig.run(async move { client.delete(&locator).await }).unwrap();
     }
@@ -246,6 +252,37 @@ fn damage_is_read_around_and_mended() {
     }
     let counters = rig.client.counters();
     assert!(counters.cells_bad > 0 && counters.read_degraded > 0, "{counters:?}");
+    repair_all(&mut rig);
+    rig.kill(0);
+    rig.kill(5);
+    for &locator in &locators {
+        check(&mut rig, locator);
+    }
+}
+
+#[test]
+fn a_disk_whose_index_is_damaged_writes_itself_another() {
+    let mut rig = Rig::new(14, 6, 1, "4+2");
+    let locators: Vec<Locator> = LENGTHS[1..].iter().map(|&len| put(&mut rig, len)).collect();
+    // A clean stop writes what the index holds to the disk.
+    rig.stop(1);
+    rig.start(1, false);
+    let now = rig.now();
+    let rot = Fault::Rot(Lba(u64::from(EXTENT_BLOCKS))..Lba(DISK_BLOCKS));
+    rig.machines[1].disks[0].inject(now, rot);
+    // Listings leave the disk out until its node has read all of it.
+    let is_listed = |rig: &mut Rig| {
+        let (client, handle) = (rig.client.clone(), rig.handle());
+        rig.run(async move {
+            handle.sleep(Nanos::from_secs(5)).await;
+            client.list(ListFrom::default(), 100).await.unwrap().silent.is_empty()
+        })
+    };
+    assert!(!is_listed(&mut rig), "its index is damaged");
+    assert!((0..10).any(|_| is_listed(&mut rig)), "it never gives a listing again");
+    let disk = rig.machines[1].node.as_ref().unwrap().report().disks[0].clone();
+    assert_eq!(disk.doubt, Doubt::Harmed);
+    assert!(matches!(disk.state, ShelfState::Open(open) if open.1.full_scan));
     repair_all(&mut rig);
     rig.kill(0);
     rig.kill(5);

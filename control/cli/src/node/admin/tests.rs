@@ -107,6 +107,7 @@ fn disk(number: u8, state: ShelfState) -> ShelfReport {
         releases: 0,
         stuck: None,
         tally,
+        reserved: 0,
         requests: 9,
         expected_wait,
         disk_time,
