@@ -7,7 +7,7 @@
 //!     ... shrink 17 [--runs N] cuts the plan of a seed, or of a file, that fails down
 //!     ... soak [--first N] [--seeds N] [--threads N]
 //!     ... planted [--seeds N]  looks for each deliberate bug (needs --features planted)
-//!     --strict: see `RunOptions::strict`; --brief: two eras of 15 s instead of three of 200 s
+//!     --watch N: tells the story of object N; --brief: two eras of 15 s instead of three of 200 s
 //!     --beyond: more harm than objects survive
 //!     --quic: over the product's QUIC and datagrams, instead of single messages
 //! ```
@@ -60,7 +60,8 @@ fn has(name: &str) -> bool {
 
 fn options(digest: bool) -> RunOptions {
     let tier = if has("--quic") { Tier::Quic } else { Tier::Messages };
-    RunOptions { digest, tier, strict: has("--strict"), ..RunOptions::default() }
+    let watched = has("--watch").then(|| number("--watch", 0));
+    RunOptions { digest, tier, watched, ..RunOptions::default() }
 }
 
 fn plan_of(seed: u64) -> Plan {
@@ -104,7 +105,10 @@ fn main() -> ExitCode {
 
 fn one(plan: &Plan) -> ExitCode {
     let before = cpu_s();
-    let report = run_safely(plan, &options(true));
+    let mut report = run_safely(plan, &options(true));
+    for line in report.story.drain(..) {
+        println!("{line}");
+    }
     println!("{report:#?}");
     let seconds = cpu_s() - before;
     println!(
@@ -151,7 +155,6 @@ struct Soak {
     lost: u64,
     datagrams: u64,
     undecided: u64,
-    seen_again: u64,
     rules: BTreeMap<&'static str, u64>,
 }
 
@@ -192,7 +195,7 @@ fn soak() -> ExitCode {
          \"cpu_s\":{:.1},\"events_per_cpu_s\":{:.0},\"datagrams_per_cpu_s\":{:.0},\
          \"virtual_per_cpu\":{:.0},\"virtual_per_wall\":{:.0},\"events_per_virtual_s\":{:.0},\
          \"operations_median\":{},\"faults_median\":{},\"cells_mended\":{},\"disks_given_up\":{},\
-         \"disks_scanned\":{},\"lost\":{},\"undecided\":{},\"seen_again\":{},\"rules\":{:?}}}",
+         \"disks_scanned\":{},\"lost\":{},\"undecided\":{},\"rules\":{:?}}}",
         sum.seeds,
         sum.failed,
         sum.twice,
@@ -210,7 +213,6 @@ fn soak() -> ExitCode {
         sum.scanned,
         sum.lost,
         sum.undecided,
-        sum.seen_again,
         sum.rules,
     );
     if sum.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
@@ -218,7 +220,7 @@ fn soak() -> ExitCode {
 
 /// What of the command line makes the run what it is.
 fn flags() -> String {
-    let flags = ["--brief", "--beyond", "--quic", "--strict"];
+    let flags = ["--brief", "--beyond", "--quic"];
     flags.into_iter().filter(|flag| has(flag)).map(|flag| format!(" {flag}")).collect()
 }
 
@@ -254,7 +256,6 @@ fn add(sum: &mut Soak, report: &Report, spent: f64, again: Option<Option<u64>>) 
     sum.lost += report.lost;
     sum.datagrams += report.datagrams;
     sum.undecided += report.undecided;
-    sum.seen_again += report.seen_again;
 }
 
 #[cfg(feature = "planted")]

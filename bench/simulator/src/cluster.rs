@@ -19,7 +19,7 @@ use isotherm_sim::{
     CrashStyle, DiskControl, FaultRates, LinkShape, SimClock, SimDisk, SimDiskConfig, SimEntropy,
     SimNetwork, SimNetworkConfig, Trace,
 };
-use isotherm_store::{FormatOptions, Options, ScannedDisk};
+use isotherm_store::FormatOptions;
 use isotherm_transport::Network;
 use isotherm_transport::quic::{Crypto, NodeKeys, Quic, QuicConfig};
 
@@ -39,8 +39,6 @@ struct Slot {
     no: DiskNo,
     uuid: [u8; 16],
     is_formatted: Rc<RefCell<bool>>,
-    /// Its index is damaged: the next start finds out by a full scan what is on it.
-    is_to_scan: bool,
 }
 
 struct NodeRig {
@@ -246,17 +244,6 @@ impl Cluster {
         for (index, slot) in rig.slots.iter_mut().enumerate() {
             let disk = handle.attach(Box::new(slot.control.open()));
             let name = format!("disk{index}");
-            if std::mem::take(&mut slot.is_to_scan) {
-                let (world, served, uuid) = (world.clone(), served.clone(), slot.uuid);
-                let options = self.node_config.store.clone();
-                handle.spawn("full scan", async move {
-                    match scan_whole(&world, &disk, options).await {
-                        Ok(()) => served.add_disk(uuid, &name, disk),
-                        Err(why) => served.add_failed(uuid, &name, &why),
-                    }
-                });
-                continue;
-            }
             if *slot.is_formatted.borrow() {
                 served.add_disk(slot.uuid, &name, disk);
                 continue;
@@ -352,11 +339,6 @@ impl Cluster {
         self.nodes[node].slots[disk].no
     }
 
-    /// The next start of a disk's node reads the whole disk for what is on it.
-    pub(crate) fn scan_whole(&mut self, node: usize, disk: usize) {
-        self.nodes[node].slots[disk].is_to_scan = true;
-    }
-
     /// Puts an empty disk in the place of one. Its node must not run.
     pub(crate) fn replace(&mut self, node: usize, disk: usize) {
         let id = self.node_id(node);
@@ -418,8 +400,8 @@ impl Cluster {
         out
     }
 
-    /// Disks that a node could not open, and why; those that take no writes say so as well.
-    pub(crate) fn sick_disks(&self) -> Vec<(usize, usize, Option<String>)> {
+    /// Disks that a node could not open, or that take no writes, and why.
+    pub(crate) fn sick_disks(&self) -> Vec<(usize, usize, String)> {
         let mut sick = Vec::new();
         for (number, rig) in self.nodes.iter().enumerate() {
             let Some(node) = &rig.node else { continue };
@@ -427,8 +409,10 @@ impl Cluster {
                 let index = rig.slots.iter().position(|slot| slot.uuid == report.uuid);
                 let Some(index) = index else { continue };
                 match report.state {
-                    ShelfState::Open(open) if open.0.fenced => sick.push((number, index, None)),
-                    ShelfState::Failed(why) => sick.push((number, index, Some(why))),
+                    ShelfState::Open(open) if open.0.fenced => {
+                        sick.push((number, index, "it takes no writes".into()));
+                    }
+                    ShelfState::Failed(why) => sick.push((number, index, why)),
                     _ => {}
                 }
             }
@@ -436,12 +420,25 @@ impl Cluster {
         sick
     }
 
-    /// What nodes hold on to while nobody asks anything: requests, and buffers beyond what their
-    /// stores keep for themselves.
-    pub(crate) fn held(&self) -> (u32, usize) {
+    /// Disks whose nodes found out by a full scan what is on them.
+    pub(crate) fn scanned(&self) -> u64 {
+        let nodes = self.nodes.iter().flat_map(|rig| &rig.node);
+        let disks = nodes.flat_map(|node| node.report().disks);
+        let is_scanned = |state: &ShelfState| match state {
+            ShelfState::Open(open) => open.1.full_scan,
+            _ => false,
+        };
+        disks.filter(|disk| is_scanned(&disk.state)).count() as u64
+    }
+
+    /// What nodes hold on to while nobody asks anything: requests, reservations, and buffers with
+    /// those that their stores keep for themselves.
+    pub(crate) fn held(&self) -> (u32, u32, usize) {
+        let disks = self.nodes.iter().flat_map(|rig| &rig.node).flat_map(|n| n.report().disks);
+        let reserved = disks.map(|disk| disk.reserved);
         let requests = self.nodes.iter().flat_map(|rig| &rig.node).map(|n| n.report().requests);
         let bufs = self.nodes.iter().map(|rig| POOL_BUFS - rig.pool.free_count());
-        (requests.sum(), bufs.max().unwrap_or(0))
+        (requests.sum(), reserved.sum(), bufs.max().unwrap_or(0))
     }
 
     /// Nothing goes wrong any more.
@@ -518,19 +515,6 @@ impl Cluster {
     }
 }
 
-/// Finds out what is on a disk whose index is damaged, and writes it a new one: what
-/// `isotherm store --full-scan` does.
-async fn scan_whole(
-    world: &isotherm_store::World,
-    disk: &isotherm_reactor::Disk,
-    options: Options,
-) -> Result<(), String> {
-    let scanned = ScannedDisk::scan(world, disk).await.map_err(|why| why.to_string())?;
-    let found = scanned.recover_by_full_scan(options).await.map_err(|why| why.to_string())?;
-    let (store, _) = found.start().await.map_err(|why| why.to_string())?;
-    store.close().await.map_err(|why| why.to_string())
-}
-
 fn shape(setup: &Setup, loss: f64) -> LinkShape {
     LinkShape {
         delay: Nanos::from_micros(setup.delay_us),
@@ -547,7 +531,7 @@ fn slot(seed: u64, setup: &Setup, number: u32, trace: Option<&Trace>) -> (DiskNo
     config.geometry.io_bytes_max = 2 << 20;
     config.trace = trace.cloned();
     let control = SimDisk::new(config).control();
-    (no, Slot { control, no, uuid: uuid(no), is_formatted: Rc::default(), is_to_scan: false })
+    (no, Slot { control, no, uuid: uuid(no), is_formatted: Rc::default() })
 }
 
 fn map_disk(setup: &Setup, no: DiskNo, node: NodeNo) -> Disk {

@@ -59,7 +59,6 @@ impl Truth {
 /// in time.
 pub(crate) async fn read(
     client: &Client,
-    handle: &Handle,
     ledger: &Shared,
     object: u64,
     locator: Locator,
@@ -72,8 +71,7 @@ pub(crate) async fn read(
         result,
         Err(ClientError::Late | ClientError::Busy { .. } | ClientError::Unavailable { .. })
     );
-    let now_ms = handle.now().0 / 1_000_000;
-    ledger.borrow_mut().read_ends(object, call, from, len, result, now_ms);
+    ledger.borrow_mut().read_ends(object, call, from, len, result);
     is_answer
 }
 
@@ -240,7 +238,7 @@ async fn read_surely(
     for _ in 0..4 {
         let Some((_, call)) = ledger.borrow_mut().begins(object) else { return };
         let range = 0..locator.len_bytes;
-        if read(client, handle, ledger, object, locator, range, call).await {
+        if read(client, ledger, object, locator, range, call).await {
             return;
         }
         handle.sleep(Nanos::from_secs(5)).await;
@@ -261,7 +259,19 @@ struct Seen {
 /// `None` if it never ends.
 async fn repair_until_well(client: &Client, handle: &Handle, ledger: &Shared) -> Option<Seen> {
     for round in 1.. {
+        let doubted = client.doubted_disks().await;
         let (report, seen) = repair_all(client, ledger).await;
+        ledger.borrow_mut().tell(|| format!("repair, in doubt {doubted:?}: {report:?}"));
+        if report.later == 0 {
+            // All that they hold was compared with the others.
+            for disk in &doubted {
+                let vouched = client.vouch(disk).await;
+                if let Err(why) = vouched {
+                    let what = format!("disk {} stays in doubt: {why:?}", disk.disk.0);
+                    ledger.borrow_mut().fail("doubt", what);
+                }
+            }
+        }
         if report.later == 0 && report.mended == 0 {
             return Some(seen);
         }
@@ -301,6 +311,14 @@ async fn repair_all(client: &Client, ledger: &Shared) -> (RepairReport, Seen) {
             // An attempt at another group may have left cells there: they take room, no more.
             let group = ledger.borrow().objects[&object].locator.map(|locator| locator.group);
             let report = client.repair(listed, true).await;
+            ledger.borrow_mut().tell_of(object, || {
+                let places = listed.entries.iter().map(|(disk, entry)| {
+                    let is = if entry.is_tombstone { "-" } else { "+" };
+                    format!("{is}{}.{}@{}", entry.key.stripe, entry.key.position, disk.0)
+                });
+                let places: Vec<String> = places.collect();
+                format!("repair of {} in group {}: {report:?}", places.join(" "), listed.group.0)
+            });
             // The listing is older than what the repair has just finished.
             if listed.cells > 0 && group == Some(listed.group) && report.deleted == 0 {
                 seen.living.insert(object);

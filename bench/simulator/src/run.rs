@@ -38,8 +38,12 @@ const OPERATIONS_END: Nanos = Nanos::from_secs(300);
 const NODES_OPEN: Nanos = Nanos::from_secs(120);
 /// How long the work of the operator may take.
 const OPERATOR_ENDS: Nanos = Nanos::from_secs(7200);
-/// How often a disk is looked after in one settle: opened anew, read as a whole, replaced.
+/// How often a disk is looked after in one settle: opened anew twice, then replaced.
 const TENDED_MAX: u32 = 3;
+/// How often a listing is asked for before a disk that gives none counts as sick, and how long the
+/// operator waits in between.
+const LISTINGS_MAX: u32 = 8;
+const LISTING_EVERY: Nanos = Nanos::from_secs(5);
 /// How long an operation may take, for each stripe and twice: a client's deadline for a stripe,
 /// and what it waits for a disk beyond it.
 const OPERATION_MAX: Nanos = Nanos::from_secs(15);
@@ -56,6 +60,9 @@ const POLICIES: [ReadPolicy; 10] = [
     ReadPolicy::Tied,
     ReadPolicy::Direct,
 ];
+/// From which length on objects are stripes: by the seed. Most objects are short, and would all be
+/// copies.
+const STRIPED_FROM: [u64; 3] = [1 << 20, 64 << 10, 512];
 /// Buffers that a node may hold while nobody asks anything: its stores keep some to write with.
 const BUFS_KEPT_MAX: usize = 64;
 
@@ -78,15 +85,16 @@ pub struct Report {
     pub disks_given_up: u64,
     /// Objects whose order could not be decided.
     pub undecided: u64,
-    /// Objects that were seen again after an acknowledged delete, in a run in which disks were
-    /// harmed; see [`RunOptions::strict`].
-    pub seen_again: u64,
-    /// Disks whose index was damaged and which a full scan opened again.
+    /// Disks whose index was damaged and which their nodes opened by a full scan, counted at the end
+    /// of each era.
     pub disks_scanned: u64,
     /// Objects that are lost, where a plan harms more than they survive.
     pub lost: u64,
     /// Digest of every event, if it was asked for.
     pub digest: Option<u64>,
+    /// What happened to the object that was watched, and to the cluster: a line each, with the
+    /// milliseconds since the beginning.
+    pub story: Vec<String>,
     /// What was wrong; empty if nothing was.
     pub failures: Vec<Failure>,
 }
@@ -108,10 +116,8 @@ pub struct RunOptions {
     pub tier: Tier,
     /// Also make a digest of every event.
     pub digest: bool,
-    /// An object that is seen again after an acknowledged delete is a failure also where disks
-    /// were harmed. Otherwise it is counted: a disk that loses a tombstone to harm and starts
-    /// again does not know of it, and gives its copy away until repair has come by.
-    pub strict: bool,
+    /// Tell the story of this object.
+    pub watched: Option<u64>,
     /// A deliberate bug of the stores,
     pub store: isotherm_store::Planted,
     /// of the nodes,
@@ -138,7 +144,6 @@ struct Run<'a> {
     rates: BTreeMap<(usize, usize), FaultRates>,
     report: Report,
     trace: Option<Trace>,
-    strict: bool,
     /// When the last machine goes on that stands still, and the last disk is as fast as ever.
     late_until: Mono,
     /// Until when a disk is slow: two slownesses at once would multiply to hours a request.
@@ -147,6 +152,7 @@ struct Run<'a> {
     harmed: BTreeSet<DiskNo>,
 }
 
+#[derive(Debug)]
 enum Undo {
     StartNode(usize),
     StartClient(usize),
@@ -171,21 +177,23 @@ pub fn run(plan: &Plan, options: &RunOptions) -> Report {
         hedge_after: Nanos::from_millis(plan.setup.hedge_ms),
         cell_patience: Nanos::from_millis(plan.setup.patience_ms),
         planted: options.client,
+        striped_from_bytes: STRIPED_FROM[plan.seed as usize % STRIPED_FROM.len()],
         read_policy: POLICIES[plan.seed as usize % POLICIES.len()],
         ..ClientConfig::default()
     };
     let cluster = Cluster::new(plan, options.tier, trace.clone(), node, client);
     let count = plan.setup.clients as usize + 1;
+    let mut ledger = Ledger::new(plan.seed, cluster.world.clock().clone());
+    ledger.watched = options.watched;
     let mut run = Run {
         plan,
         cluster,
-        ledger: Rc::new(RefCell::new(Ledger::new(plan.seed))),
+        ledger: Rc::new(RefCell::new(ledger)),
         open: (0..count).map(|_| Rc::default()).collect(),
         undo: BTreeMap::new(),
         rates: BTreeMap::new(),
         report: Report::default(),
         trace,
-        strict: options.strict,
         late_until: Mono::ZERO,
         slow_until: BTreeMap::new(),
         harmed: BTreeSet::new(),
@@ -222,10 +230,7 @@ impl Run<'_> {
 
     fn finish(mut self) -> Report {
         let has_failed = !self.ledger.borrow().failures.is_empty();
-        let is_harmed = self.plan.actions.iter().any(|action| action.what.harms().is_some());
-        let is_strict = self.strict || !is_harmed;
-        let order = self.ledger.borrow_mut().check_order(is_strict);
-        (self.report.undecided, self.report.seen_again) = order;
+        self.report.undecided = self.ledger.borrow_mut().check_order();
         self.report.virtual_s = self.cluster.now().since(Mono::ZERO).as_secs_f64();
         self.report.datagrams = self.cluster.datagrams();
         self.report.events = self.cluster.world.events() + self.report.datagrams;
@@ -237,7 +242,8 @@ impl Run<'_> {
         {
             self.ledger.borrow_mut().fail("buffers", what);
         }
-        let ledger = self.ledger.borrow();
+        let mut ledger = self.ledger.borrow_mut();
+        self.report.story = std::mem::take(&mut ledger.story);
         self.report.tally = ledger.tally;
         self.report.lost = ledger.lost.len() as u64;
         self.report.failures = ledger.failures.clone();
@@ -273,7 +279,12 @@ impl Run<'_> {
         true
     }
 
+    fn tell(&self, what: impl FnOnce() -> String) {
+        self.ledger.borrow_mut().tell(what);
+    }
+
     fn undo_one(&mut self, undo: Undo) {
+        self.tell(|| format!("{undo:?} is over"));
         match undo {
             Undo::StartNode(node) => self.cluster.start_node(node),
             Undo::StartClient(client) => self.cluster.start_client(client),
@@ -307,7 +318,10 @@ impl Run<'_> {
 
     fn act(&mut self, action: &Action) {
         let number = action.number;
-        self.report.faults += u64::from(action.what.is_fault());
+        if action.what.is_fault() {
+            self.report.faults += 1;
+            self.tell(|| format!("{:?}", action.what));
+        }
         if let Some((node, disk)) = action.what.harms_disk() {
             self.harmed.insert(self.cluster.disk_no(node as usize, disk as usize));
         }
@@ -472,8 +486,8 @@ impl Run<'_> {
             }
         };
         let stripes = self.stripes(locator.len_bytes);
-        self.begin(client, number, stripes, async move |client: Client, handle: Handle| {
-            read(&client, &handle, &ledger, object, locator, range, call).await;
+        self.begin(client, number, stripes, async move |client: Client, _| {
+            read(&client, &ledger, object, locator, range, call).await;
         });
     }
 
@@ -542,6 +556,7 @@ impl Run<'_> {
     }
 
     fn settle(&mut self) {
+        self.tell(|| "settle".into());
         // What stands still or is slow becomes well by itself; everything else is undone now.
         let late_until = self.late_until;
         self.go_to(late_until);
@@ -592,7 +607,10 @@ impl Run<'_> {
         self.report.cells_mended += mended;
         let calm = self.cluster.now() + Nanos::from_secs(70);
         self.go_to(calm);
-        let (requests, bufs) = self.cluster.held();
+        let (requests, reserved, bufs) = self.cluster.held();
+        if reserved > 0 {
+            self.fail("quiet", format!("{reserved} reads are reserved while nobody asks"));
+        }
         if requests > 0 {
             self.fail("quiet", format!("{requests} requests are held while nobody asks"));
         }
@@ -620,49 +638,66 @@ impl Run<'_> {
         done
     }
 
-    /// Disks that take no writes, or give no listing, are opened anew; those whose index is
-    /// damaged are read as a whole; those that can't be opened then are replaced.
+    /// Disks that take no writes, can't be opened or give no listing for long are opened anew; those
+    /// that are no better then are replaced. Damage of an index is a node's own business.
     fn tend_disks(&mut self) {
         let mut tended: BTreeMap<(usize, usize), u32> = BTreeMap::new();
         loop {
-            if !self.wait(NODES_OPEN, Cluster::is_settled) {
-                let states = self.cluster.states();
-                return self.fail("progress", format!("a node never opens its disks: {states}"));
-            }
-            let mut sick = self.cluster.sick_disks();
+            let Some(sick) = self.sick_disks() else { return };
             if sick.is_empty() {
-                let Some(silent) =
-                    self.by_operator(async move |client, _| operator::silent_disks(&client).await)
-                else {
-                    return self.fail("progress", "a listing never ends".into());
-                };
-                let places = silent.into_iter().filter_map(|no| self.cluster.place_of(no));
-                sick = places.map(|(node, disk)| (node, disk, None)).collect();
-            }
-            if sick.is_empty() {
+                self.report.disks_scanned += self.cluster.scanned();
                 return;
             }
             for (node, disk, why) in sick {
+                self.tell(|| format!("disk {disk} of node {node} is sick: {why}"));
                 self.cluster.kill_node(node);
                 let times = tended.entry((node, disk)).or_default();
                 *times += 1;
                 let (times, no) = (*times, self.cluster.disk_no(node, disk));
+                if times > TENDED_MAX {
+                    return self.fail("open", format!("disk {disk} of node {node} never is well"));
+                }
                 if times > 1 && !self.harmed.contains(&no) {
-                    let why = why.unwrap_or_else(|| "it gives no listing".into());
                     let what = format!("disk {disk} of node {node} does not open: {why}");
                     return self.fail("open", what);
                 }
-                if times > TENDED_MAX {
-                    return self.fail("open", format!("disk {disk} of node {node} never is well"));
-                } else if times == TENDED_MAX {
+                if times == TENDED_MAX {
                     self.replace(node, disk);
                     self.report.disks_given_up += 1;
-                } else if times > 1 || why.is_some_and(|why| why.contains("full scan")) {
-                    self.cluster.scan_whole(node, disk);
-                    self.report.disks_scanned += 1;
                 }
                 self.cluster.start_node(node);
             }
         }
+    }
+
+    /// Disks that are not well and don't become so, and why. `None` if that can't be found out.
+    fn sick_disks(&mut self) -> Option<Vec<(usize, usize, String)>> {
+        let mut sick = Vec::new();
+        for _ in 0..LISTINGS_MAX {
+            if !self.wait(NODES_OPEN, Cluster::is_settled) {
+                let states = self.cluster.states();
+                self.fail("progress", format!("a node never opens its disks: {states}"));
+                return None;
+            }
+            sick = self.cluster.sick_disks();
+            if !sick.is_empty() {
+                return Some(sick);
+            }
+            let Some(silent) =
+                self.by_operator(async move |client, _| operator::silent_disks(&client).await)
+            else {
+                self.fail("progress", "a listing never ends".into());
+                return None;
+            };
+            let places = silent.into_iter().filter_map(|no| self.cluster.place_of(no));
+            let why = "it gives no listing";
+            sick = places.map(|(node, disk)| (node, disk, why.to_owned())).collect();
+            if sick.is_empty() {
+                return Some(sick);
+            }
+            let next = self.cluster.now() + LISTING_EVERY;
+            self.go_to(next);
+        }
+        Some(sick)
     }
 }
