@@ -169,9 +169,48 @@ pub fn crc32c_of<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> u32 {
 }
 
 /// CRC32C of two pieces in a row from that of each; `b_bytes` is the length of the second.
+///
+/// The first is multiplied by x^(8 b_bytes) modulo the polynomial: one multiplication for each bit
+/// of the length, so 0.1 us for a cell of 64 KiB.
 pub fn crc32c_combine(a: u32, b: u32, b_bytes: u64) -> u32 {
-    let algorithm = crc_fast::CrcAlgorithm::Crc32Iscsi;
-    crc_fast::checksum_combine(algorithm, u64::from(a), u64::from(b), b_bytes) as u32
+    let mut shifted = a;
+    let mut left = b_bytes;
+    while left != 0 {
+        let bit = left.trailing_zeros() as usize;
+        shifted = multiply(POWERS[bit], shifted);
+        left &= left - 1;
+    }
+    shifted ^ b
+}
+
+/// The polynomial of CRC32C without its highest term; bit 31 is x^0.
+const POLYNOMIAL: u32 = 0x82f6_3b78;
+
+/// x^(8 * 2^i) modulo the polynomial.
+const POWERS: [u32; 64] = {
+    let mut powers = [0; 64];
+    let mut power = 1 << (31 - 8);
+    let mut i = 0;
+    while i < 64 {
+        powers[i] = power;
+        power = multiply(power, power);
+        i += 1;
+    }
+    powers
+};
+
+/// The product of two polynomials modulo that of CRC32C.
+const fn multiply(a: u32, mut b: u32) -> u32 {
+    let (mut product, mut bit) = (0, 1u32 << 31);
+    while bit != 0 {
+        if a & bit != 0 {
+            product ^= b;
+        }
+        // Times x: the highest term, bit 0, is taken off.
+        b = b >> 1 ^ (POLYNOMIAL & (b & 1).wrapping_neg());
+        bit >>= 1;
+    }
+    product
 }
 
 #[cfg(test)]
@@ -193,6 +232,21 @@ mod tests {
             front,
             Envelope { version: VERSION, kind: 3, flags: 5, body_bytes: 4096, body_crc: 99 }
         );
+    }
+
+    #[test]
+    fn checksums_of_pieces_make_that_of_the_whole() {
+        let bytes: Vec<u8> = (0..70_000u32).map(|i| (i * i >> 7) as u8).collect();
+        for cut in [0, 1, 7, 4096, 65_536, 69_999, 70_000] {
+            let (a, b) = bytes.split_at(cut);
+            let whole = crc32c_combine(crc32c(a), crc32c(b), b.len() as u64);
+            assert_eq!(whole, crc32c(&bytes), "cut at {cut}");
+        }
+        for len in [3 << 20, 1 << 40, u64::MAX] {
+            let algorithm = crc_fast::CrcAlgorithm::Crc32Iscsi;
+            let expected = crc_fast::checksum_combine(algorithm, 0x1234_5678, 0x9abc_def0, len);
+            assert_eq!(u64::from(crc32c_combine(0x1234_5678, 0x9abc_def0, len)), expected);
+        }
     }
 
     #[test]
