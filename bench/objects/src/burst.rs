@@ -64,6 +64,35 @@ fn rest_of_pareto(mean_s: f64, draws: &mut Draws) -> f64 {
     least * (ALPHA * (1.0 - u)).powf(-1.0 / (ALPHA - 1.0))
 }
 
+/// Periods of one source.
+#[derive(Clone, Debug)]
+pub(crate) struct Periods {
+    law: BurstLaw,
+    draws: Draws,
+    is_on: bool,
+    until_s: f64,
+}
+
+impl Periods {
+    /// A source in the middle of its life.
+    pub(crate) fn new(law: BurstLaw, mut draws: Draws) -> Periods {
+        let is_on = draws.happens(law.duty);
+        let mean_s = if is_on { law.on_mean_s } else { law.off_mean_s() };
+        let until_s = rest_of_pareto(mean_s, &mut draws);
+        Periods { law, draws, is_on, until_s }
+    }
+
+    /// Whether it is on at this time, which never goes back.
+    pub(crate) fn is_on(&mut self, at_s: f64) -> bool {
+        while self.until_s <= at_s {
+            self.is_on = !self.is_on;
+            let mean_s = if self.is_on { self.law.on_mean_s } else { self.law.off_mean_s() };
+            self.until_s += pareto(mean_s, &mut self.draws);
+        }
+        self.is_on
+    }
+}
+
 /// Arrivals of one source, in seconds from the start, without end.
 #[derive(Clone, Debug)]
 pub(crate) struct Burst {

@@ -47,7 +47,7 @@ impl Demand {
         let noise = 1.0 / (plan.rate_per_s * window.as_secs_f64());
         let law_deviation = match plan.arrivals {
             ArrivalLaw::Constant => 0.0,
-            ArrivalLaw::Poisson => noise.sqrt(),
+            ArrivalLaw::Poisson | ArrivalLaw::Shifting { .. } => noise.sqrt(),
             ArrivalLaw::Bursty { law, common } => {
                 let shared = (1.0 - common).powi(2) / effective_tenants + common * common;
                 (law.deviation().powi(2) * shared + noise).sqrt()

@@ -176,6 +176,11 @@ fn options(plan: &Plan, pass: &Pass) -> Value {
             add("duty", law.duty.to_string());
             add("common", common.to_string());
         }
+        ArrivalLaw::Shifting { law } => {
+            add("arrivals", "shifting".into());
+            add("burst", format!("{}s", law.on_mean_s));
+            add("duty", law.duty.to_string());
+        }
     }
     add("tenants", plan.tenants.to_string());
     add("tenant_zipf", plan.tenant_zipf.to_string());

@@ -56,6 +56,12 @@ pub enum ArrivalLaw {
         /// The part of the demand that comes for all tenants at the same time.
         common: f64,
     },
+    /// All together independent of one another at a constant rate, asked by whichever tenants are
+    /// on: a slice of a fleet so large that its bursts are in who asks, and not in how much.
+    Shifting {
+        /// When a tenant is on.
+        law: BurstLaw,
+    },
 }
 
 /// Of so many operations in sum, how many are of which kind.
@@ -175,10 +181,12 @@ impl Plan {
         if self.hot > 0.0 && self.objects < 2 {
             return Err(PlanError::Hot);
         }
-        if let ArrivalLaw::Bursty { law, common } = self.arrivals {
-            if !(0.0..=1.0).contains(&common) {
-                return Err(PlanError::Share(common));
-            }
+        if let ArrivalLaw::Bursty { common, .. } = self.arrivals
+            && !(0.0..=1.0).contains(&common)
+        {
+            return Err(PlanError::Share(common));
+        }
+        if let ArrivalLaw::Bursty { law, .. } | ArrivalLaw::Shifting { law } = self.arrivals {
             let is_law = law.on_mean_s.is_finite() && law.on_mean_s > 0.0;
             if !(is_law && law.duty > 0.0 && law.duty < 1.0) {
                 return Err(PlanError::Burst(law));
@@ -219,6 +227,7 @@ mod tests {
         let law = BurstLaw { duty: 1.0, ..BurstLaw::default() };
         let bursty = |p: &mut Plan| p.arrivals = ArrivalLaw::Bursty { law, common: 0.0 };
         assert_eq!(with(&bursty), PlanError::Burst(law));
+        assert_eq!(with(&|p| p.arrivals = ArrivalLaw::Shifting { law }), PlanError::Burst(law));
         let alone = |p: &mut Plan| (p.objects, p.hot) = (1, 0.5);
         assert_eq!(with(&alone), PlanError::Hot);
     }

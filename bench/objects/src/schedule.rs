@@ -4,7 +4,8 @@
 //! them and however they fare; times ascend, and all lie before the end.
 //!
 //! ```text
-//! arrivals (constant, Poisson, a source for each tenant and one for all) ─> tenant
+//! arrivals (constant, Poisson, a source for each tenant and one for all, Poisson of those that are
+//! on) ─> tenant
 //! tenant ─> kind by the mix ─> object by its popularity, or the hot one ─> part of it
 //! ```
 
@@ -14,7 +15,7 @@ use std::collections::BinaryHeap;
 use isotherm_seam::{Domain, Draws, Mono, Nanos};
 use isotherm_workload::{ArrivalProcess, Arrivals, Law, Ranks};
 
-use crate::burst::Burst;
+use crate::burst::{Burst, Periods};
 use crate::plan::{ArrivalLaw, Plan};
 use crate::tenants::Tenants;
 
@@ -75,7 +76,17 @@ enum Source {
         /// The next arrival of each that has one.
         next: BinaryHeap<Reverse<(Nanos, usize)>>,
     },
+    Shifting {
+        arrivals: Arrivals,
+        /// By tenant.
+        periods: Vec<Periods>,
+        draws: Draws,
+    },
 }
+
+/// Tenants that are drawn for an arrival before it is that of the last one, on or not: with a duty
+/// of a tenth nobody of so many is on once in 10^11.
+const DRAWN_MAX: u32 = 240;
 
 impl Schedule {
     /// The operations of a plan that was checked.
@@ -133,7 +144,7 @@ impl Iterator for Schedule {
     type Item = Operation;
 
     fn next(&mut self) -> Option<Operation> {
-        let (at, of) = self.source.next(self.end())?;
+        let (at, of) = self.source.next(self.end(), &self.tenants)?;
         let number = self.number;
         self.number += 1;
         // Keyed by its number: another mix does not move who asks.
@@ -155,6 +166,15 @@ impl Source {
             ArrivalLaw::Constant => return steady(ArrivalProcess::Linear),
             ArrivalLaw::Poisson => return steady(ArrivalProcess::Poisson),
             ArrivalLaw::Bursty { law, common } => (law, common),
+            ArrivalLaw::Shifting { law } => {
+                let Source::Steady(arrivals) = steady(ArrivalProcess::Poisson) else {
+                    unreachable!("it was just made")
+                };
+                let draws = |index: u64| Draws::new(plan.seed, BURSTS, index);
+                let periods =
+                    (1..=u64::from(plan.tenants)).map(|index| Periods::new(law, draws(index)));
+                return Source::Shifting { arrivals, periods: periods.collect(), draws: draws(0) };
+            }
         };
         let own = tenants.shares.iter().map(|share| share * (1.0 - common));
         let rates = own.chain([common]).map(|share| share * plan.rate_per_s);
@@ -170,7 +190,7 @@ impl Source {
     }
 
     /// The next arrival, and whose it is, if that is known.
-    fn next(&mut self, end: Nanos) -> Option<(Nanos, Option<u32>)> {
+    fn next(&mut self, end: Nanos, tenants: &Tenants) -> Option<(Nanos, Option<u32>)> {
         match self {
             Source::Steady(arrivals) => {
                 let at = arrivals.peek().since(Mono::ZERO);
@@ -184,6 +204,18 @@ impl Source {
                 }
                 // The last one is that of all of them.
                 Some((at, (index + 1 < bursts.len()).then_some(index as u32)))
+            }
+            Source::Shifting { arrivals, periods, draws } => {
+                let at = arrivals.peek().since(Mono::ZERO);
+                arrivals.advance();
+                let mut tenant = 0;
+                for _ in 0..DRAWN_MAX {
+                    tenant = tenants.at(draws.next_f64());
+                    if periods[tenant as usize].is_on(at.as_secs_f64()) {
+                        break;
+                    }
+                }
+                (at < end).then_some((at, Some(tenant)))
             }
         }
     }
@@ -215,7 +247,8 @@ mod tests {
 
     #[test]
     fn the_same_seed_gives_the_same_row_and_another_one_another() {
-        for arrivals in [ArrivalLaw::Constant, ArrivalLaw::Poisson, bursty(0.3)] {
+        let shifting = ArrivalLaw::Shifting { law: BurstLaw::default() };
+        for arrivals in [ArrivalLaw::Constant, ArrivalLaw::Poisson, bursty(0.3), shifting] {
             let plan = |seed| Plan {
                 arrivals,
                 tenants: 7,
@@ -256,6 +289,29 @@ mod tests {
         };
         let mean = (0..300).map(many).sum::<f64>() / 300.0;
         assert!((mean / 2_000.0 - 1.0).abs() < 0.02, "{mean}");
+    }
+
+    #[test]
+    fn shifting_demand_is_even_in_sum_and_bursty_by_tenant() {
+        let plan = Plan {
+            arrivals: ArrivalLaw::Shifting { law: BurstLaw::default() },
+            tenants: 500,
+            tenant_zipf: 0.5,
+            ..plan(9)
+        };
+        let mut seconds = [0u32; 20];
+        let mut moment = [0u32; 500];
+        for operation in Schedule::new(&plan) {
+            seconds[(operation.at.0 / 1_000_000_000) as usize] += 1;
+            if operation.at < Nanos::from_secs(1) {
+                moment[operation.tenant as usize] += 1;
+            }
+        }
+        // Deviation 32.
+        assert!(seconds.iter().all(|count| (840..1160).contains(count)), "{seconds:?}");
+        // In one second a tenth of the tenants asks, and a few whose burst begins in it.
+        let asking = moment.iter().filter(|&&count| count > 0).count();
+        assert!((20..110).contains(&asking), "{asking} of 500");
     }
 
     #[test]
