@@ -12,10 +12,12 @@ use isotherm_transport::Network;
 use isotherm_wire::Class;
 
 use crate::ask::Terms;
+use crate::codecs::Codecs;
 use crate::delete::Releases;
 use crate::layout::STRIPED_FROM_BYTES;
 use crate::links::Links;
 use crate::loads::{Loads, Patience};
+use crate::pace::Paces;
 use crate::planted::{Bug, Planted};
 use crate::policy::{Act, ReadPolicy};
 
@@ -84,6 +86,10 @@ pub(crate) struct Inner {
     pub(crate) releases: RefCell<Releases>,
     pub(crate) loads: RefCell<Loads>,
     pub(crate) patience: RefCell<Patience>,
+    /// The same of reads within fewer cells than are needed to decode.
+    pub(crate) patience_few: RefCell<Patience>,
+    pub(crate) paces: RefCell<Paces>,
+    pub(crate) codecs: Rc<Codecs>,
     /// Of the read that is being decided; kept, so that a decision allocates nothing.
     pub(crate) acts: Cell<Vec<Act>>,
     pub(crate) counters: Cell<Counters>,
@@ -136,6 +142,11 @@ impl Client {
                 releases: RefCell::default(),
                 loads: RefCell::default(),
                 patience: RefCell::new(Patience::new(config.hedge_after, config.hedges_per_mille)),
+                patience_few: RefCell::new(
+                    Patience::new(config.hedge_after, config.hedges_per_mille).few(),
+                ),
+                paces: RefCell::default(),
+                codecs: Rc::default(),
                 acts: Cell::default(),
                 counters: Cell::default(),
                 myself: myself.clone(),

@@ -17,6 +17,8 @@
 //! | `steer.rs`    | the same by a policy                                                |
 //! | `policy/`     | [`ReadPolicy`]: which disks serve a read, and when that is decided  |
 //! | `loads.rs`    | what was seen of disks                                              |
+//! | `pace.rs`     | which disks are slower than the others                              |
+//! | `codecs.rs`   | codecs that are kept                                                |
 //! | `delete.rs`   | tombstones                                                          |
 //! | `doubt.rs`    | what disks give that may have lost a tombstone                      |
 //! | `disks.rs`    | disks asked one by one                                              |
@@ -33,6 +35,7 @@
 
 mod ask;
 mod client;
+mod codecs;
 mod delete;
 mod disks;
 mod doubt;
@@ -48,6 +51,7 @@ mod loads;
 mod locator;
 mod manifest;
 mod note;
+mod pace;
 mod planted;
 mod policy;
 mod put;

@@ -67,20 +67,38 @@ fn fading(age: Nanos) -> f64 {
 pub(crate) struct Patience {
     /// 95 of 100 reads are done by then, about.
     slow_ns: f64,
+    quantile: f64,
     /// Further reads per read.
     budget: f64,
+    saved_max: f64,
     tokens: f64,
 }
 
 /// Further reads that may be saved up.
 const SAVED_MAX: f64 = 10.0;
 const QUANTILE: f64 = 0.95;
+/// The same where a slow one costs many.
+const SAVED_FEW_MAX: f64 = 100.0;
+/// Of reads for the sake of which `k` others are made.
+const QUANTILE_FEW: f64 = 0.997;
 /// Of the estimate that one read may move it by.
 const STEP: f64 = 0.05;
 
 impl Patience {
     pub(crate) fn new(first: Nanos, per_mille: u32) -> Patience {
-        Patience { slow_ns: first.0 as f64, budget: f64::from(per_mille) / 1000.0, tokens: 0.0 }
+        let budget = f64::from(per_mille) / 1000.0;
+        Patience {
+            slow_ns: first.0 as f64,
+            quantile: QUANTILE,
+            budget,
+            saved_max: SAVED_MAX,
+            tokens: 0.0,
+        }
+    }
+
+    /// The same where a slow one costs many.
+    pub(crate) fn few(self) -> Patience {
+        Patience { quantile: QUANTILE_FEW, saved_max: SAVED_FEW_MAX, ..self }
     }
 
     /// A read took so long.
@@ -88,8 +106,8 @@ impl Patience {
         // Up a lot for the few that are above, down a little for the many below.
         let step = self.slow_ns * STEP;
         let above = took.0 as f64 > self.slow_ns;
-        self.slow_ns += if above { step * QUANTILE } else { -step * (1.0 - QUANTILE) };
-        self.tokens = (self.tokens + self.budget).min(SAVED_MAX);
+        self.slow_ns += if above { step * self.quantile } else { -step * (1.0 - self.quantile) };
+        self.tokens = (self.tokens + self.budget).min(self.saved_max);
     }
 
     /// A read that is not done by then is slow.
@@ -97,10 +115,12 @@ impl Patience {
         Nanos(self.slow_ns as u64)
     }
 
-    /// Takes a further read out of the budget, if there is one.
-    pub(crate) fn spend(&mut self) -> bool {
-        let has = self.tokens >= 1.0;
-        self.tokens -= f64::from(u8::from(has));
+    /// Takes so many further reads out of the budget, if it has them.
+    pub(crate) fn spend(&mut self, reads: f64) -> bool {
+        let has = self.tokens >= reads;
+        if has {
+            self.tokens -= reads;
+        }
         has
     }
 }
@@ -137,7 +157,7 @@ mod tests {
             let took = Nanos::from_micros(draws.below(100_000));
             if round >= 10_000 && took > patience.slow_after() {
                 slow += 1;
-                spent += u32::from(patience.spend());
+                spent += u32::from(patience.spend(1.0));
             }
             patience.took(took);
         }

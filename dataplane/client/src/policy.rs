@@ -325,6 +325,71 @@ mod tests {
         assert_eq!(acts, [Act::Wake(K)]);
     }
 
+    /// What deciding costs: `cargo test --release -p isotherm-client --lib cost_of -- --ignored
+    /// --nocapture`. A read of ten of fourteen cells: its beginning, a claim of each, ten cells.
+    #[test]
+    #[ignore = "takes the time of this machine"]
+    #[expect(clippy::disallowed_methods, reason = "the processor's time is what is measured")]
+    fn cost_of_the_decisions_of_a_read() {
+        const ROUNDS: u32 = 200_000;
+        for policy in ReadPolicy::ALL.into_iter().filter(|policy| policy.steers().is_some()) {
+            let decides = policy.steers().unwrap();
+            let (mut draws, mut acts) = (draws(), Vec::new());
+            let mut best = f64::MAX;
+            let mut decisions = 0u64;
+            for _ in 0..7 {
+                decisions = 0;
+                let began = std::time::Instant::now();
+                for _ in 0..ROUNDS {
+                    let idle =
+                        CellView { is: Is::Idle, is_avoided: false, load: Nanos::from_millis(1) };
+                    let mut cells = [idle; 14];
+                    let mut on = |event, cells: &mut [CellView; 14]| {
+                        let view = View { needed: 10, spare: 0, cells };
+                        decides.on(event, &view, &mut draws, &mut acts);
+                        decisions += 1;
+                        for act in acts.drain(..) {
+                            let (cell, is) = match act {
+                                Act::Get(cell) | Act::Grant(cell) => (cell, Is::Coming),
+                                Act::Reserve(cell) | Act::Tie(cell) | Act::Wake(cell) => {
+                                    (cell, Is::Reserved)
+                                }
+                                Act::Park(cell) => (cell, Is::Parked),
+                                Act::Drop(cell) => (cell, Is::Idle),
+                                Act::Probe(cell) => (cell, Is::Probing),
+                            };
+                            cells[cell].is = is;
+                        }
+                    };
+                    on(Event::Begin, &mut cells);
+                    for cell in 0..14 {
+                        match cells[cell].is {
+                            Is::Reserved if policy == ReadPolicy::Tied => {
+                                cells[cell].is = Is::Coming;
+                                on(Event::Claimed(cell), &mut cells);
+                            }
+                            Is::Reserved => on(Event::Claimed(cell), &mut cells),
+                            Is::Probing => {
+                                cells[cell].is = Is::Probed(Nanos(cell as u64));
+                                on(Event::Probed, &mut cells);
+                            }
+                            _ => {}
+                        }
+                    }
+                    for cell in 0..14 {
+                        if cells[cell].is == Is::Coming {
+                            cells[cell].is = Is::Have;
+                            on(Event::Arrived, &mut cells);
+                        }
+                    }
+                }
+                best = best.min(began.elapsed().as_nanos() as f64 / f64::from(ROUNDS));
+            }
+            let each = decisions / u64::from(ROUNDS);
+            println!("{policy}: {best:.0} ns a read for {each} decisions");
+        }
+    }
+
     #[test]
     fn the_least_loaded_are_asked_and_what_is_avoided_last() {
         let (mut cells, mut draws) = (cells(), draws());

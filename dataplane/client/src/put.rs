@@ -10,7 +10,7 @@
 //! and a note of that one on two members. A locator is given only for an object that is whole.
 
 use bytes::{Bytes, BytesMut};
-use isotherm_erasure::{Codec, Scheme};
+use isotherm_erasure::Scheme;
 use isotherm_placement::{DiskNo, GroupId};
 use isotherm_seam::Nanos;
 use isotherm_transport::Body;
@@ -18,6 +18,7 @@ use isotherm_wire::{Ask, Class as Work, crc32c, crc32c_combine};
 
 use crate::ask::{Fault, Terms};
 use crate::client::{Client, Inner};
+use crate::codecs::Codecs;
 use crate::error::{ClientError, Refusal};
 use crate::gather::Gather;
 use crate::layout::{MANIFEST_STRIPE, StripeRef, class_from, stripe_bytes};
@@ -189,7 +190,7 @@ impl Coded {
 }
 
 /// Cuts and codes the bytes of a stripe, and checks the parity that came out.
-pub(crate) fn code(stripe: &StripeRef, bytes: Bytes) -> Coded {
+pub(crate) fn code(codecs: &Codecs, stripe: &StripeRef, bytes: Bytes) -> Coded {
     if stripe.is_copies() {
         let crc = crc32c(&bytes);
         let cells = vec![bytes; stripe.cells()];
@@ -208,11 +209,12 @@ pub(crate) fn code(stripe: &StripeRef, bytes: Bytes) -> Coded {
         .collect();
     let mut parity = vec![vec![0u8; cell_bytes]; stripe.scheme.parity_cells()];
     let sources: Vec<&[u8]> = data.iter().map(|cell| &cell[..]).collect();
-    let mut codec = Codec::new(stripe.descriptor(stripe.cell_bytes));
-    let mut targets: Vec<&mut [u8]> = parity.iter_mut().map(Vec::as_mut_slice).collect();
-    codec.encode(&sources, &mut targets).expect("cells of the codec's shape");
-    let made: Vec<&[u8]> = parity.iter().map(Vec::as_slice).collect();
-    codec.verify(&sources, &made).expect("the parity that was just made");
+    codecs.with(stripe.descriptor(stripe.cell_bytes), |codec| {
+        let mut targets: Vec<&mut [u8]> = parity.iter_mut().map(Vec::as_mut_slice).collect();
+        codec.encode(&sources, &mut targets).expect("cells of the codec's shape");
+        let made: Vec<&[u8]> = parity.iter().map(Vec::as_slice).collect();
+        codec.verify(&sources, &made).expect("the parity that was just made");
+    });
     let cells: Vec<Bytes> = data.into_iter().chain(parity.into_iter().map(Bytes::from)).collect();
     let crcs: Vec<u32> = cells.iter().map(|cell| crc32c(cell)).collect();
     let crc = crcs[1..stripe.needed()]
@@ -237,7 +239,7 @@ impl Inner {
             true => StripeRef::copies(group, object, stripe, len_bytes, scheme, crc),
             false => StripeRef::coded(group, object, stripe, len_bytes, scheme, crc),
         };
-        let coded = code(&refer(GroupId(0), None), bytes);
+        let coded = code(&self.codecs, &refer(GroupId(0), None), bytes);
         let mut why = Refusal::NoDisks;
         // Never one group twice: what sweeps the first attempt would find the second one's cells.
         let mut tried = Vec::new();

@@ -9,15 +9,20 @@
 //! itself, and a stripe that is read whole against the CRC that its referrer keeps; where these
 //! differ the cells are tried in turn until they agree. A cell that says "deleted" ends the read.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
+use std::rc::Rc;
+use std::task::Poll;
 
-use isotherm_erasure::{Codec, Lost};
+use isotherm_erasure::Lost;
+use isotherm_seam::Nanos;
 use isotherm_transport::Body;
 use isotherm_wire::{Doubt, Failure, crc32c, crc32c_combine};
 
 use crate::ask::{Fault, Terms};
 use crate::client::Inner;
+use crate::codecs::Codecs;
 use crate::error::ClientError;
 use crate::gather::Gather;
 use crate::layout::StripeRef;
@@ -37,6 +42,7 @@ pub(crate) struct Reading<'a> {
     pub(crate) faults: BTreeMap<usize, Fault>,
     /// A deliberate bug.
     pub(crate) takes_wrong_columns: bool,
+    codecs: Rc<Codecs>,
 }
 
 /// What one event of a read is.
@@ -76,7 +82,10 @@ impl Inner {
                 }
                 reading
             }
-            None => self.gather_cells(stripe, &wanted, &without, terms).await?,
+            None => match policy {
+                ReadPolicy::Late => self.read_few(stripe, &wanted, terms).await?,
+                _ => self.gather_cells(stripe, &wanted, &without, terms).await?,
+            },
         };
         let bytes = reading.assemble(&wanted)?;
         let is_whole = range == (0..stripe.len_bytes);
@@ -89,6 +98,69 @@ impl Inner {
         }
         self.confirm(stripe, &reading.cells_read(), terms).await?;
         Ok(bytes)
+    }
+
+    /// Reads fewer cells than are needed to decode: from their own disks, and where one of these
+    /// takes longer than nearly all such reads do, from the first of the others that come to it,
+    /// as far as the budget allows: that costs `k` reads for one.
+    async fn read_few<'a>(
+        &'a self,
+        stripe: &'a StripeRef,
+        wanted: &BTreeMap<usize, Range<u64>>,
+        terms: Terms,
+    ) -> Result<Reading<'a>, ClientError> {
+        let began = self.handle.now();
+        let is_slow = |cell: &usize| {
+            let disk = self.member(stripe.group, stripe.position(*cell));
+            disk.is_some_and(|disk| self.paces.borrow().is_slow(disk, began))
+        };
+        let patience = match wanted.keys().any(is_slow) {
+            true => Nanos::ZERO,
+            false => self.patience_few.borrow().slow_after(),
+        };
+        let nothing = BTreeSet::new();
+        let mut own = std::pin::pin!(self.gather_cells(stripe, wanted, &nothing, terms));
+        let in_time = self.handle.timeout(patience, own.as_mut()).await;
+        if let Ok(result) = in_time {
+            self.patience_few.borrow_mut().took(self.handle.now().since(began));
+            return result;
+        }
+        if !self.patience_few.borrow_mut().spend(stripe.needed() as f64) {
+            let result = own.await;
+            self.patience_few.borrow_mut().took(self.handle.now().since(began));
+            return result;
+        }
+        self.count(|counters| counters.hedged += 1);
+        let columns = union(wanted.values());
+        let without: BTreeSet<usize> = wanted.keys().copied().collect();
+        let policy = ReadPolicy::Late.steers().expect("it steers");
+        let mut others = std::pin::pin!(self.steer(policy, stripe, columns, &without, terms));
+        let (mut own_failed, mut others_failed) = (None, None);
+        let result = std::future::poll_fn(|cx| {
+            if own_failed.is_none()
+                && let Poll::Ready(result) = own.as_mut().poll(cx)
+            {
+                match result {
+                    Err(error) if error != ClientError::Deleted => own_failed = Some(error),
+                    result => return Poll::Ready(result),
+                }
+            }
+            if others_failed.is_none()
+                && let Poll::Ready(result) = others.as_mut().poll(cx)
+            {
+                match result {
+                    Err(error) if error != ClientError::Deleted => others_failed = Some(error),
+                    result => return Poll::Ready(result),
+                }
+            }
+            match (&mut own_failed, &others_failed) {
+                (own @ Some(_), Some(_)) => Poll::Ready(Err(own.take().expect("it failed"))),
+                _ => Poll::Pending,
+            }
+        })
+        .await;
+        self.patience_few.borrow_mut().took(self.handle.now().since(began));
+        result
     }
 
     /// There is nothing to read, but whether the object is there is asked.
@@ -125,7 +197,13 @@ impl Inner {
     /// A stripe of which nothing is known yet.
     pub(crate) fn reading<'a>(&self, stripe: &'a StripeRef) -> Reading<'a> {
         let takes_wrong_columns = self.has(Bug::WrongColumns);
-        Reading { stripe, have: BTreeMap::new(), faults: BTreeMap::new(), takes_wrong_columns }
+        Reading {
+            stripe,
+            have: BTreeMap::new(),
+            faults: BTreeMap::new(),
+            takes_wrong_columns,
+            codecs: Rc::clone(&self.codecs),
+        }
     }
 
     /// Reads until what is wanted is there or can be decoded. `without` are cells that are not to
@@ -327,7 +405,8 @@ impl Reading<'_> {
     fn assemble(&self, wanted: &BTreeMap<usize, Range<u64>>) -> Result<Vec<u8>, ClientError> {
         let rebuilt = self.rebuild(wanted)?;
         let stripe = self.stripe;
-        let mut out = Vec::new();
+        let len: u64 = wanted.values().map(|columns| columns.end - columns.start).sum();
+        let mut out = Vec::with_capacity(len as usize);
         for (&cell, columns) in wanted {
             // Padding is not the object's.
             let base = if stripe.is_copies() { 0 } else { cell as u64 * stripe.cell_bytes };
@@ -363,32 +442,30 @@ impl Reading<'_> {
         let columns = self.missing_columns(wanted);
         let len = columns.end - columns.start;
         let helpers = self.have.iter().filter(|(_, piece)| covers(&piece.columns, &columns));
-        let helpers: BTreeMap<usize, Vec<u8>> = helpers
+        let helpers: BTreeMap<usize, Cow<'_, [u8]>> = helpers
             .take(self.stripe.needed())
             .map(|(&cell, piece)| {
                 let mut from = columns.start - piece.columns.start;
                 if self.takes_wrong_columns {
                     from = 0;
                 }
-                let mut bytes = Vec::with_capacity(len as usize);
-                copy(&piece.bytes, from..from + len, &mut bytes);
-                (cell, bytes)
+                (cell, in_one_piece(&piece.bytes, from..from + len))
             })
             .collect();
         if self.stripe.is_copies() {
-            let copy = helpers.into_values().next().expect("one copy is enough");
+            let copy = helpers.into_values().next().expect("one copy is enough").into_owned();
             return Ok(missing
                 .into_iter()
                 .map(|cell| (cell, (columns.start, copy.clone())))
                 .collect());
         }
         let survivors: Vec<Option<&[u8]>> =
-            (0..self.stripe.cells()).map(|cell| helpers.get(&cell).map(Vec::as_slice)).collect();
+            (0..self.stripe.cells()).map(|cell| helpers.get(&cell).map(AsRef::as_ref)).collect();
         let mut out: Vec<Vec<u8>> = vec![vec![0; len as usize]; missing.len()];
         let mut lost: Vec<Lost<'_>> =
             missing.iter().zip(&mut out).map(|(&cell, bytes)| Lost { cell, bytes }).collect();
-        Codec::new(self.stripe.descriptor(len))
-            .reconstruct(&survivors, &mut lost)
+        self.codecs
+            .with(self.stripe.descriptor(len), |codec| codec.reconstruct(&survivors, &mut lost))
             .map_err(|_| self.why())?;
         Ok(missing
             .into_iter()
@@ -439,6 +516,17 @@ fn union<'a>(ranges: impl IntoIterator<Item = &'a Range<u64>>) -> Range<u64> {
 
 fn covers(have: &Range<u64>, want: &Range<u64>) -> bool {
     have.start <= want.start && want.end <= have.end
+}
+
+/// A range of a body: as it lies there, where it is not split.
+fn in_one_piece(body: &Body, range: Range<u64>) -> Cow<'_, [u8]> {
+    let mut pieces = body.pieces();
+    if let (Some(piece), None) = (pieces.next(), pieces.next()) {
+        return Cow::Borrowed(&piece[range.start as usize..range.end as usize]);
+    }
+    let mut bytes = Vec::with_capacity((range.end - range.start) as usize);
+    copy(body, range, &mut bytes);
+    Cow::Owned(bytes)
 }
 
 /// Copies a range of a body.

@@ -273,7 +273,7 @@ impl Inner {
         else {
             return Healed::Later;
         };
-        let coded = code(stripe, Bytes::from(bytes));
+        let coded = code(&self.codecs, stripe, Bytes::from(bytes));
         if stripe.crc.is_some_and(|crc| crc != coded.crc) {
             return Healed::Later;
         }

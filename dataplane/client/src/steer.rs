@@ -72,6 +72,10 @@ struct Lane<'a> {
     /// Of a reservation: where it is, and by which number.
     reserved: Option<Reservation>,
     began: Mono,
+    /// Since when nothing but the disk's own time is waited for.
+    granted: Option<Mono>,
+    /// That it takes long has been seen.
+    is_slow: bool,
 }
 
 /// A reservation of this client. Whatever becomes of the read, the disk hears of its end.
@@ -80,12 +84,14 @@ struct Reservation {
     number: u64,
     /// An answer is coming: there is nothing to be taken back by a message.
     is_granted: bool,
+    /// The disk passes it over, and finds out by itself that nobody waits for it any more.
+    is_parked: bool,
 }
 
 impl Drop for Reservation {
     fn drop(&mut self) {
         self.link.claims.borrow_mut().remove(&self.number);
-        if !self.is_granted {
+        if !self.is_granted && !self.is_parked {
             self.tell(&Told::Drop { number: self.number });
         }
     }
@@ -109,8 +115,12 @@ struct Steering<'a> {
     spare: usize,
     lanes: Vec<Lane<'a>>,
     inbox: Rc<Inbox>,
+    began: Mono,
     alarm: Sleep,
-    alarms: u32,
+    /// When the alarm is set to.
+    alarm_at: Mono,
+    /// The read as a whole has been seen to be slow.
+    is_slow: bool,
     reading: Reading<'a>,
 }
 
@@ -137,12 +147,23 @@ impl Inner {
             let Some(disk) = disk.filter(|_| !without.contains(&cell)) else {
                 return (CellView { is: Is::Failed, is_avoided: true, load: Nanos::ZERO }, None);
             };
-            let is_avoided = self.links.is_silent(disk) || self.links.doubt(disk) != Doubt::None;
+            let is_avoided = self.links.is_silent(disk)
+                || self.links.doubt(disk) != Doubt::None
+                || self.paces.borrow().is_slow(disk, now);
             let load = self.loads.borrow().expected(disk, now);
             (CellView { is: Is::Idle, is_avoided, load }, Some(disk))
         };
         let (cells, disks): (Vec<_>, Vec<_>) = (0..stripe.cells()).map(view).unzip();
-        let lane = |disk| Lane { disk, running: None, reserved: None, began: now };
+        let lane = |disk| Lane {
+            disk,
+            running: None,
+            reserved: None,
+            began: now,
+            granted: None,
+            is_slow: false,
+        };
+        let lanes: Vec<Lane<'_>> = disks.into_iter().map(lane).collect();
+        self.look_at_slow(stripe, &columns, &lanes, terms);
         let mut steering = Steering {
             inner: self,
             stripe,
@@ -151,16 +172,44 @@ impl Inner {
             policy,
             cells,
             spare: 0,
-            lanes: disks.into_iter().map(lane).collect(),
+            lanes,
             inbox: Rc::default(),
             alarm: self.handle.sleep(self.hedge_after()),
-            alarms: 0,
+            alarm_at: now + self.hedge_after(),
+            is_slow: false,
+            began: now,
             reading: self.reading(stripe),
         };
         steering.run().await?;
         self.patience.borrow_mut().took(self.handle.now().since(now));
         let empty = self.reading(stripe);
         Ok(std::mem::replace(&mut steering.reading, empty))
+    }
+}
+
+impl Inner {
+    /// A cell of a slow disk that is looked at again, for nobody.
+    fn look_at_slow(
+        &self,
+        stripe: &StripeRef,
+        columns: &Range<u64>,
+        lanes: &[Lane<'_>],
+        terms: Terms,
+    ) {
+        let now = self.handle.now();
+        for (cell, lane) in lanes.iter().enumerate() {
+            let Some(disk) = lane.disk else { continue };
+            if self.paces.borrow_mut().looks(disk, now) {
+                let (stripe, columns) = (stripe.clone(), columns.clone());
+                self.in_background("look", move |inner| async move {
+                    let result = inner.fetch(&stripe, cell, columns, terms).await;
+                    let now_then = inner.handle.now();
+                    if result.is_ok() {
+                        inner.paces.borrow_mut().served(disk, now_then.since(now), now_then);
+                    }
+                });
+            }
+        }
     }
 }
 
@@ -176,6 +225,56 @@ impl<'a> Steering<'a> {
             self.take(step)?;
         }
         Ok(())
+    }
+
+    /// When the next part of it is slow: a granted cell, or cells that were just asked for, of
+    /// which the whole says more.
+    fn slow_at(&self) -> Mono {
+        let patience = self.inner.config.hedge_after;
+        let by_grant = self.inner.paces.borrow().slow_after().min(patience);
+        let granted = self.lanes.iter().filter_map(|lane| {
+            let after = if lane.is_slow { patience } else { by_grant };
+            Some(lane.granted? + after)
+        });
+        let is_reserved = self.lanes.iter().any(|lane| lane.reserved.is_some());
+        let whole = match self.is_slow || is_reserved {
+            true => self.began + patience,
+            false => self.began + self.inner.hedge_after(),
+        };
+        granted.chain([whole]).filter(|at| *at > self.inner.handle.now()).min().unwrap_or_else(
+            || {
+                // All of it is long overdue.
+                self.inner.handle.now() + patience
+            },
+        )
+    }
+
+    fn set_alarm(&mut self) {
+        let at = self.slow_at();
+        if at != self.alarm_at {
+            self.alarm_at = at;
+            self.alarm = self.inner.handle.sleep(at.since(self.inner.handle.now()));
+        }
+    }
+
+    /// Notes what is slow by now; how long it has been waited for.
+    fn slow_lane(&mut self) -> Nanos {
+        let now = self.inner.handle.now();
+        let by_grant = self.inner.paces.borrow().slow_after();
+        let mut waited = Nanos::ZERO;
+        for lane in &mut self.lanes {
+            if let Some(granted) = lane.granted
+                && now.since(granted) >= by_grant
+            {
+                lane.is_slow = true;
+                waited = waited.max(now.since(granted));
+            }
+        }
+        if waited == Nanos::ZERO {
+            self.is_slow = true;
+            waited = now.since(self.began);
+        }
+        waited
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Step> {
@@ -201,7 +300,9 @@ impl<'a> Steering<'a> {
                 let Some(reserved) = &mut lane.reserved else { return Ok(()) };
                 if reserved.is_granted {
                     // It is tied: it has begun.
+                    lane.granted = Some(self.inner.handle.now());
                     self.cells[cell].is = Is::Coming;
+                    self.set_alarm();
                 }
                 self.decide(Event::Claimed(cell));
             }
@@ -211,10 +312,11 @@ impl<'a> Steering<'a> {
             }
             Step::Cell(cell, Outcome::Cell(result)) => self.arrived(cell, result)?,
             Step::Slow => {
-                self.alarms += 1;
-                self.alarm = self.inner.handle.sleep(self.inner.config.hedge_after);
-                // The first one is within the budget; after that the read must go on.
-                let allowed = self.alarms > 1 || self.inner.patience.borrow_mut().spend();
+                let waited = self.slow_lane();
+                self.set_alarm();
+                // The first ones are within the budget; after that the read must go on.
+                let allowed = waited >= self.inner.config.hedge_after
+                    || self.inner.patience.borrow_mut().spend(1.0);
                 let most = self.stripe.cells() - self.stripe.needed();
                 if allowed && self.spare < most {
                     self.spare += 1;
@@ -233,8 +335,12 @@ impl<'a> Steering<'a> {
             reserved.is_granted = true;
         }
         lane.reserved = None;
+        let granted = lane.granted.take();
         if let Some(disk) = lane.disk {
             let now = self.inner.handle.now();
+            if let Some(granted) = granted.filter(|_| result.is_ok()) {
+                self.inner.paces.borrow_mut().served(disk, now.since(granted), now);
+            }
             self.inner.loads.borrow_mut().ended(disk, now.since(lane.began), now);
         }
         match result {
@@ -286,6 +392,8 @@ impl<'a> Steering<'a> {
                     reserved.is_granted = true;
                     reserved.tell(&Told::Grant { number: reserved.number });
                     self.cells[cell].is = Is::Coming;
+                    self.lanes[cell].granted = Some(self.inner.handle.now());
+                    self.set_alarm();
                 }
             }
             Act::Park(cell) => self.tell(cell, Is::Parked, |number| Told::Park { number }),
@@ -302,7 +410,8 @@ impl<'a> Steering<'a> {
     }
 
     fn tell(&mut self, cell: usize, is: Is, message: impl Fn(u64) -> Told) {
-        if let Some(reserved) = &self.lanes[cell].reserved {
+        if let Some(reserved) = &mut self.lanes[cell].reserved {
+            reserved.is_parked = is == Is::Parked;
             reserved.tell(&message(reserved.number));
             self.cells[cell].is = is;
         }
@@ -335,7 +444,7 @@ impl<'a> Steering<'a> {
         let columns = self.columns.clone();
         self.began(cell);
         let lane = &mut self.lanes[cell];
-        lane.reserved = Some(Reservation { link, number, is_granted: tied });
+        lane.reserved = Some(Reservation { link, number, is_granted: tied, is_parked: false });
         lane.running = Some(Box::pin(async move {
             Outcome::Cell(inner.fetch_by(ask, stripe, cell, columns, terms).await)
         }));
@@ -358,6 +467,10 @@ impl Drop for Steering<'_> {
                 && let Some(disk) = lane.disk
             {
                 self.inner.loads.borrow_mut().dropped(disk);
+                if let Some(granted) = lane.granted {
+                    let now = self.inner.handle.now();
+                    self.inner.paces.borrow_mut().given_up(disk, now.since(granted), now);
+                }
             }
             // Tied ones that are not needed any more are taken back like others.
             if let Some(reserved) = &mut lane.reserved {

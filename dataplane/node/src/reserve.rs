@@ -3,31 +3,53 @@
 //!
 //! What must always hold: a reservation ends with its session, its deadline, its caller's word or
 //! three claims without an answer, whichever comes first; until it is granted it holds no payload.
+//! Of one session no more than a few wait at the arm of a disk: the others stand in line behind
+//! these, so that who reserves a flood waits for itself.
+//!
+//! ```text
+//! reserve ─> in line ─> at the arm ─ claim ─> granted ─> read
+//!           (of its session)  └─ park ─> passed over; its place at the arm is the next one's
+//! ```
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
+use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Poll, Waker};
+use std::task::{Context, Poll, Waker};
 
-use isotherm_seam::Mono;
+use isotherm_reactor::{Handle, Sleep};
+use isotherm_seam::{Mono, Nanos};
 use isotherm_store::{Get, GetError, Reserved, Store};
 use isotherm_transport::{Connection, Ticket};
-use isotherm_wire::{Ask, Failure, Request, Told};
+use isotherm_wire::{Ask, DiskUuid, Failure, Request, Told};
 
 use crate::convert::get_failure;
 use crate::planted::{Bug, Planted};
 use crate::serve::{Outcome, deadline, given_shard};
 use crate::shelf::Shelf;
 
+/// Reservations of one session that wait at the arm of one disk. With eight to choose from, most of
+/// what the order of seeks can gain is gained; and one who floods a disk is ahead of another by
+/// eight reads at most.
+const AT_THE_ARM_MAX: u32 = 8;
+/// What is parked is looked at so often: nothing is said of one that its caller gave up.
+const PARKED_LOOK: Nanos = Nanos::from_millis(100);
+
 /// Reservations of one session, by their numbers.
 #[derive(Default)]
 pub(crate) struct Reservations {
     held: RefCell<BTreeMap<u64, Rc<Held>>>,
+    lines: RefCell<BTreeMap<DiskUuid, Rc<Line>>>,
 }
 
 /// One reservation, until it is granted or dropped.
 struct Held {
+    number: u64,
+    ticket: Ticket,
     reserved: RefCell<Option<Reserved>>,
+    /// That it waits at the arm.
+    place: RefCell<Option<Place>>,
+    is_parked: Cell<bool>,
     decided: Cell<Option<Decision>>,
     waker: RefCell<Option<Waker>>,
 }
@@ -36,6 +58,25 @@ struct Held {
 enum Decision {
     Grant,
     Drop,
+}
+
+/// What one session has reserved of one disk.
+#[derive(Default)]
+struct Line {
+    at_the_arm: Cell<u32>,
+    waiting: RefCell<VecDeque<Rc<Held>>>,
+}
+
+/// A place at the arm, until it is dropped.
+struct Place(Rc<Line>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.at_the_arm.set(self.0.at_the_arm.get() - 1);
+        if let Some(next) = self.0.waiting.borrow().front() {
+            next.wake();
+        }
+    }
 }
 
 impl Reservations {
@@ -53,13 +94,18 @@ impl Reservations {
         match told {
             Told::Grant { .. } => held.decide(Decision::Grant),
             Told::Drop { .. } => held.decide(Decision::Drop),
-            _ => {
+            Told::Park { .. } => {
+                held.is_parked.set(true);
                 if let Some(reserved) = &*held.reserved.borrow() {
-                    if matches!(told, Told::Park { .. }) {
-                        reserved.park()
-                    } else {
-                        reserved.wake()
-                    }
+                    reserved.park();
+                }
+                drop(held.place.take());
+                held.wake();
+            }
+            _ => {
+                held.is_parked.set(false);
+                if let Some(reserved) = &*held.reserved.borrow() {
+                    reserved.wake();
                 }
             }
         }
@@ -71,14 +117,26 @@ impl Reservations {
             held.decide(Decision::Drop);
         }
     }
+
+    fn line(&self, disk: DiskUuid) -> Rc<Line> {
+        Rc::clone(self.lines.borrow_mut().entry(disk).or_default())
+    }
 }
 
 impl Held {
     fn decide(&self, decision: Decision) {
         self.decided.set(Some(decision));
+        self.wake();
+    }
+
+    fn wake(&self) {
         if let Some(waker) = self.waker.borrow_mut().take() {
             waker.wake();
         }
+    }
+
+    fn waits(&self, cx: &Context<'_>) {
+        *self.waker.borrow_mut() = Some(cx.waker().clone());
     }
 }
 
@@ -111,28 +169,45 @@ pub(crate) async fn serve(
     asked: Asked,
     planted: Planted,
 ) -> Option<Outcome> {
-    let Asked { get, number, chance, tied } = asked;
-    let bytes = get.range.as_ref().map_or(0, |range| u64::from(range.end - range.start));
     let waits = match shelf.reserve(store) {
         Ok(waits) => waits,
         Err(failure) => return Some(Err(failure)),
     };
-    let reserved = match store.reserve(get, chance).await {
-        Ok(reserved) => reserved,
-        Err(error) => return Some(Err(get_failure(error))),
-    };
-    let held = Rc::new(Held {
-        reserved: RefCell::new(Some(reserved)),
-        decided: Cell::new(None),
-        waker: RefCell::default(),
-    });
+    let number = asked.number;
     if reservations.held.borrow().contains_key(&number) {
         return Some(Err(Failure::BadRequest));
     }
-    reservations.held.borrow_mut().insert(number, Rc::clone(&held));
-    let decision = wait(&held, number, connection, ticket, tied).await;
-    reservations.held.borrow_mut().remove(&number);
+    let held = Rc::new(Held {
+        number,
+        ticket,
+        reserved: RefCell::default(),
+        place: RefCell::default(),
+        is_parked: Cell::new(false),
+        decided: Cell::new(None),
+        waker: RefCell::default(),
+    });
+    let listed = Listed { reservations, held };
+    let held = &listed.held;
+    let line = reservations.line(shelf.uuid);
+    let bytes = asked.get.range.as_ref().map_or(0, |range| u64::from(range.end - range.start));
+    reservations.held.borrow_mut().insert(number, Rc::clone(held));
+    if enter(held, &line).await == Some(Decision::Drop) || !connection.is_wanted(ticket) {
+        return None;
+    }
+    match store.reserve(asked.get, asked.chance).await {
+        Ok(reserved) => {
+            if held.is_parked.get() {
+                reserved.park();
+                drop(held.place.take());
+            }
+            *held.reserved.borrow_mut() = Some(reserved);
+        }
+        Err(error) => return Some(Err(get_failure(error))),
+    }
+    let decision = wait(held, shelf.handle(), connection, asked.tied).await;
     let reserved = held.reserved.take();
+    drop(held.place.take());
+    drop(listed);
     if planted.has(Bug::ReservationKept) && decision == Ok(Decision::Drop) {
         std::mem::forget(waits);
     } else {
@@ -152,31 +227,98 @@ pub(crate) async fn serve(
     }
 }
 
+/// A reservation that can be spoken of.
+struct Listed<'a> {
+    reservations: &'a Reservations,
+    held: Rc<Held>,
+}
+
+impl Drop for Listed<'_> {
+    fn drop(&mut self) {
+        let held = &mut *self.reservations.held.borrow_mut();
+        // A later one may have its number by now, when this one's session was ended.
+        if held.get(&self.held.number).is_some_and(|other| Rc::ptr_eq(other, &self.held)) {
+            held.remove(&self.held.number);
+        }
+    }
+}
+
+/// Stands in line until there is a place at the arm, or it is decided upon.
+async fn enter(held: &Rc<Held>, line: &Rc<Line>) -> Option<Decision> {
+    line.waiting.borrow_mut().push_back(Rc::clone(held));
+    let _standing = Standing { held, line };
+    std::future::poll_fn(|cx| {
+        if let Some(decision) = held.decided.get() {
+            return Poll::Ready(Some(decision));
+        }
+        let is_first = line.waiting.borrow().front().is_some_and(|front| Rc::ptr_eq(front, held));
+        if is_first && line.at_the_arm.get() < AT_THE_ARM_MAX {
+            line.at_the_arm.set(line.at_the_arm.get() + 1);
+            *held.place.borrow_mut() = Some(Place(Rc::clone(line)));
+            return Poll::Ready(None);
+        }
+        held.waits(cx);
+        Poll::Pending
+    })
+    .await
+}
+
+/// One that stands in line, until it is dropped.
+struct Standing<'a> {
+    held: &'a Rc<Held>,
+    line: &'a Rc<Line>,
+}
+
+impl Drop for Standing<'_> {
+    fn drop(&mut self) {
+        let mut waiting = self.line.waiting.borrow_mut();
+        match waiting.front().is_some_and(|front| Rc::ptr_eq(front, self.held)) {
+            true => drop(waiting.pop_front()),
+            false => waiting.retain(|other| !Rc::ptr_eq(other, self.held)),
+        }
+        if let Some(next) = waiting.front() {
+            next.wake();
+        }
+    }
+}
+
 /// Claims it whenever its turn comes, until it is decided upon.
 async fn wait(
     held: &Held,
-    number: u64,
+    handle: &Handle,
     connection: &Connection,
-    ticket: Ticket,
     tied: bool,
 ) -> Result<Decision, GetError> {
+    let mut look: Option<Sleep> = None;
     std::future::poll_fn(|cx| {
         if let Some(decision) = held.decided.get() {
             return Poll::Ready(Ok(decision));
         }
-        *held.waker.borrow_mut() = Some(cx.waker().clone());
+        held.waits(cx);
+        if !held.is_parked.get() {
+            look = None;
+        } else {
+            let sleep = look.get_or_insert_with(|| handle.sleep(PARKED_LOOK));
+            if Pin::new(sleep).poll(cx).is_ready() {
+                if !connection.is_wanted(held.ticket) {
+                    return Poll::Ready(Ok(Decision::Drop));
+                }
+                let next = look.insert(handle.sleep(PARKED_LOOK));
+                let _ = Pin::new(next).poll(cx);
+            }
+        }
         let reserved = &mut *held.reserved.borrow_mut();
         let Some(reserved) = reserved else { return Poll::Ready(Ok(Decision::Drop)) };
         loop {
             match reserved.poll_claim(cx) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                Poll::Ready(Ok(())) if !connection.is_wanted(ticket) => {
+                Poll::Ready(Ok(())) if !connection.is_wanted(held.ticket) => {
                     return Poll::Ready(Ok(Decision::Drop));
                 }
                 Poll::Ready(Ok(())) => {
                     // What can't be told is not answered, and counts as such.
-                    connection.tell(&Told::Claim { number }.encode());
+                    connection.tell(&Told::Claim { number: held.number }.encode());
                     if tied {
                         return Poll::Ready(Ok(Decision::Grant));
                     }
@@ -185,4 +327,55 @@ async fn wait(
         }
     })
     .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn held(number: u64) -> Rc<Held> {
+        Rc::new(Held {
+            number,
+            ticket: Ticket(number),
+            reserved: RefCell::default(),
+            place: RefCell::default(),
+            is_parked: Cell::new(false),
+            decided: Cell::new(None),
+            waker: RefCell::default(),
+        })
+    }
+
+    /// Those at the arm are few, the others follow in their order, and who is dropped in line keeps
+    /// nobody behind it.
+    #[test]
+    fn few_wait_at_the_arm_and_the_others_in_line() {
+        let line = Rc::new(Line::default());
+        let all: Vec<Rc<Held>> = (0..20).map(held).collect();
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut entering: Vec<_> = all.iter().map(|held| Box::pin(enter(held, &line))).collect();
+        let mut are_in = Vec::new();
+        let mut poll = |at: usize| {
+            let polled = entering[at].as_mut().poll(&mut cx);
+            if polled == Poll::Ready(None) {
+                are_in.push(at);
+            }
+            polled
+        };
+        for at in 0..20 {
+            let is_in = poll(at).is_ready();
+            assert_eq!(is_in, at < AT_THE_ARM_MAX as usize, "{at}");
+        }
+        // Nobody passes those before it, and one that is dropped is gone.
+        all[8].decide(Decision::Drop);
+        drop(all[3].place.take());
+        assert_eq!(poll(10), Poll::Pending);
+        assert_eq!(poll(8), Poll::Ready(Some(Decision::Drop)));
+        assert_eq!(poll(10), Poll::Pending);
+        assert_eq!(poll(9), Poll::Ready(None));
+        assert_eq!(poll(10), Poll::Pending);
+        drop(all[0].place.take());
+        assert_eq!(poll(10), Poll::Ready(None));
+        assert_eq!(are_in, [0, 1, 2, 3, 4, 5, 6, 7, 9, 10]);
+        assert_eq!(line.at_the_arm.get(), AT_THE_ARM_MAX);
+    }
 }

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 
 use isotherm_reactor::{Disk, Handle};
 use isotherm_seam::{Key, Mono, Nanos};
-use isotherm_store::sched::Class as DiskClass;
+use isotherm_store::sched::{Class as DiskClass, SchedStats};
 use isotherm_store::{RecoveryReport, Status, Store};
 use isotherm_wire::{DiskUuid, Doubt, Failure};
 
@@ -95,6 +95,8 @@ pub struct ShelfReport {
     pub expected_wait: Nanos,
     /// Time that the disk has worked since it was opened.
     pub disk_time: Nanos,
+    /// Of that, for appends and what belongs to them.
+    pub append_time: Nanos,
 }
 
 /// How a disk is.
@@ -190,6 +192,11 @@ impl Shelf {
         Ok(Claim { shelf: self, bytes })
     }
 
+    /// The core that it is on.
+    pub(crate) fn handle(&self) -> &Handle {
+        &self.handle
+    }
+
     /// Room for one more reservation, until it is granted or given up.
     pub(crate) fn reserve(&self, store: &Store) -> Result<Waits<'_>, Failure> {
         let reserved = self.reserved.get() + 1;
@@ -225,19 +232,18 @@ impl Shelf {
     }
 
     pub(crate) fn report(&self) -> ShelfReport {
-        let queued = match &*self.state.borrow() {
-            State::Open(store, _) => store.sched_stats().of(DiskClass::LateRead).waiting,
-            _ => 0,
-        };
-        let (state, expected_wait, disk_time) = match &*self.state.borrow() {
-            State::Opening => (ShelfState::Opening, Nanos::ZERO, Nanos::ZERO),
-            State::Open(store, recovery) => (
-                ShelfState::Open(Box::new((store.status(), recovery.clone()))),
-                store.expected_wait(DiskClass::ForegroundRead),
-                store.sched_stats().disk_time(),
-            ),
-            State::Failed(why) => (ShelfState::Failed(why.clone()), Nanos::ZERO, Nanos::ZERO),
-            State::Closed => (ShelfState::Closed, Nanos::ZERO, Nanos::ZERO),
+        let mut sched = SchedStats::default();
+        let (state, expected_wait) = match &*self.state.borrow() {
+            State::Opening => (ShelfState::Opening, Nanos::ZERO),
+            State::Open(store, recovery) => {
+                sched = store.sched_stats();
+                (
+                    ShelfState::Open(Box::new((store.status(), recovery.clone()))),
+                    store.expected_wait(DiskClass::ForegroundRead),
+                )
+            }
+            State::Failed(why) => (ShelfState::Failed(why.clone()), Nanos::ZERO),
+            State::Closed => (ShelfState::Closed, Nanos::ZERO),
         };
         ShelfReport {
             uuid: self.uuid,
@@ -248,9 +254,10 @@ impl Shelf {
             stuck: self.stuck_for(self.handle.now()),
             tally: self.tally.borrow().clone(),
             requests: self.requests.get(),
-            reserved: self.reserved.get().max(queued),
+            reserved: self.reserved.get().max(sched.of(DiskClass::LateRead).waiting),
             expected_wait,
-            disk_time,
+            disk_time: sched.disk_time(),
+            append_time: sched.of(DiskClass::Append).disk_time,
         }
     }
 }

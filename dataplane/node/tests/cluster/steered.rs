@@ -2,7 +2,7 @@
 //! behind on any node.
 
 use isotherm_client::{ClientConfig, ClientError, Locator, ReadPolicy};
-use isotherm_seam::{Lba, Nanos};
+use isotherm_seam::{Clock, Lba, Nanos};
 use isotherm_sim::Fault;
 
 use crate::rig::{DISK_BLOCKS, EXTENT_BLOCKS, Rig};
@@ -94,6 +94,40 @@ fn every_policy_reads_around_what_is_damaged() {
         }
         assert!(rig.client.counters().cells_bad > 0, "{policy}");
     }
+}
+
+/// Who reserves a thousand reads at once waits for itself, and not everybody else for it.
+#[test]
+fn a_flood_of_one_client_does_not_keep_another_waiting() {
+    let mut rig = rig(5, ReadPolicy::Late);
+    let locators: Vec<Locator> = (0..8).map(|_| put(&mut rig, 3000)).collect();
+    let (client, handle) = (rig.client.clone(), rig.handle());
+    let began = rig.now();
+    let flood: Vec<_> = (0..400)
+        .map(|n| {
+            let (client, locator) = (client.clone(), locators[n % locators.len()]);
+            handle.spawn("flood", async move { client.get(&locator, None).await.map(|_| ()) })
+        })
+        .collect();
+    let wanted = locators[3];
+    let clock = rig.clock.clone();
+    let first = rig.run_mortal(u64::MAX, |other| async move {
+        let mut longest = Nanos::ZERO;
+        for _ in 0..5 {
+            let began = clock.mono();
+            other.get(&wanted, None).await.expect("it is there");
+            longest = longest.max(clock.mono().since(began));
+        }
+        longest
+    });
+    let one = first.expect("it does not die");
+    rig.run(async move {
+        for read in flood {
+            assert_eq!(read.await, Ok(()));
+        }
+    });
+    let all = rig.now().since(began);
+    assert!(one.0 * 2 < all.0, "{one:?} of {all:?} for all of the flood");
 }
 
 /// From which length on objects are cut is for whoever puts them; who reads goes by the locator.

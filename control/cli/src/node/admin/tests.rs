@@ -111,6 +111,7 @@ fn disk(number: u8, state: ShelfState) -> ShelfReport {
         requests: 9,
         expected_wait,
         disk_time,
+        append_time: Nanos::from_secs(1),
     }
 }
 
