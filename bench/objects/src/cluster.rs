@@ -24,6 +24,7 @@ use isotherm_seam::{
     PoolClass, PoolLayout, RegionError, draw,
 };
 use isotherm_sim::{SimClock, SimEntropy, SimPark};
+use isotherm_store::sched::DiskProfile;
 use isotherm_store::{FormatOptions, Options, PAYLOAD_MAX, PutBuf, World, format};
 use isotherm_transport::{LocalHub, LocalNetwork};
 
@@ -40,8 +41,8 @@ const LONG_PER_DISK: u32 = 20;
 const SHORT_PER_DISK: u32 = 24;
 /// Extents that a disk has at least, if it is large enough for that.
 const EXTENTS: u64 = 64;
-/// Blocks of 4 KiB of the shortest extent: several of the longest records fit.
-const EXTENT_BLOCKS_MIN: u32 = 2048;
+/// Blocks of 4 KiB of the shortest extent.
+const EXTENT_BLOCKS_MIN: u32 = 16;
 
 type Core = Reactor<SimPark, SimClock>;
 
@@ -132,7 +133,11 @@ impl Cluster {
                 capacity_bytes: disk.geometry().capacity_bytes(),
                 state: DiskState::In,
             });
-            part.disks.push((index, name.clone(), disk));
+            let profile = match device.split(',').any(|layer| layer.starts_with("hdd:")) {
+                true => DiskProfile::nearline().to_bytes().to_vec(),
+                false => Vec::new(),
+            };
+            part.disks.push(Empty { index, name: name.clone(), disk, profile });
             names.push(name);
         }
         let mut draws = Draws::new(config.seed, MAP, 0);
@@ -175,12 +180,13 @@ impl Cluster {
         let served = Node::new(world.clone(), network, config);
         let formatted: Vec<_> = disks
             .iter()
-            .map(|(index, name, disk)| {
+            .map(|Empty { index, name, disk, profile }| {
                 let (world, disk, index) = (world.clone(), disk.clone(), *index);
-                let (served, name) = (served.clone(), name.clone());
+                let (served, name, profile) = (served.clone(), name.clone(), profile.clone());
                 core.spawn("format", async move {
                     let options = FormatOptions {
                         extent_blocks: Some(extent_blocks(disk.geometry().capacity_bytes())),
+                        profile,
                         ..FormatOptions::new(uuid(index))
                     };
                     match format(&world, &disk, &options).await {
@@ -191,7 +197,7 @@ impl Cluster {
             })
             .collect();
         let count = formatted.len();
-        let disks = disks.into_iter().map(|(index, ..)| index).collect();
+        let disks = disks.into_iter().map(|disk| disk.index).collect();
         self.machines.push(Machine { core, node: served.clone(), disks });
         self.turn_until(|| served.report().disks.len() == count && served.is_settled());
         for disk in served.report().disks {
@@ -312,8 +318,17 @@ impl Cluster {
 /// A node before it runs.
 struct Part {
     core: Core,
-    /// Place in the cluster, name, disk.
-    disks: Vec<(usize, String, Disk)>,
+    disks: Vec<Empty>,
+}
+
+/// A disk that is not formatted yet.
+struct Empty {
+    /// Its place in the cluster.
+    index: usize,
+    name: String,
+    disk: Disk,
+    /// What its store is told of its arm.
+    profile: Vec<u8>,
 }
 
 impl Part {
@@ -354,7 +369,8 @@ fn uuid(index: usize) -> [u8; 16] {
     uuid
 }
 
-/// As long as the disk has many of them: a short disk has short ones.
+/// As long as the disk has many of them: a short disk has short ones, and then takes no long cells.
+/// The disks of `isotherm cluster up` are cut alike.
 fn extent_blocks(disk_bytes: u64) -> u32 {
     let mut blocks = isotherm_store::EXTENT_BLOCKS_DEFAULT;
     while blocks > EXTENT_BLOCKS_MIN && disk_bytes / (u64::from(blocks) * 4096) < EXTENTS {

@@ -63,7 +63,7 @@ pub use document::{Header, document};
 pub use meter::Sight;
 pub use objects::{ObjectId, Objects, Trouble};
 pub use plan::{ArrivalLaw, Mix, OBJECTS_MAX, Part, Plan, PlanError};
-pub use runner::{FillError, Pass, RunConfig, Runner};
+pub use runner::{Check, FillError, Pass, RunConfig, Runner};
 pub use schedule::{Act, HOT, Operation, Schedule};
 pub use sizes::{SizeLaw, SizeLawError};
 pub use tally::{Kind, LATE, Tally, Times};

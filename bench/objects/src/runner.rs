@@ -102,6 +102,24 @@ impl Pass {
     }
 }
 
+/// What came of reading every object once.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Check {
+    /// Objects that were read and are what was put, byte by byte.
+    pub right: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Objects that gave other bytes, or nothing although they were put.
+    pub wrong: u64,
+    /// Objects that could not be read.
+    pub failed: u64,
+    /// The first of both, with why.
+    pub told: Vec<String>,
+}
+
+/// Objects of a check that are told one by one.
+const CHECK_TOLD_MAX: usize = 20;
+
 struct Shared<O: Objects> {
     handle: Handle,
     objects: O,
@@ -234,6 +252,28 @@ impl<O: Objects + 'static> Runner<O> {
         }
     }
 
+    /// Reads every object whole, once, and holds it against what was put. A stop ends it early.
+    pub async fn check(&self, policy: &O::Policy) -> Check {
+        self.shared.moved.set(0);
+        let next = Rc::new(Cell::new(0));
+        let check: Rc<RefCell<Check>> = Rc::default();
+        let work = || {
+            let (shared, next) = (Rc::clone(&self.shared), Rc::clone(&next));
+            let (check, policy) = (Rc::clone(&check), policy.clone());
+            self.shared.handle.spawn("check", async move {
+                while next.get() < shared.plan.objects && !shared.is_stopped() {
+                    let slot = next.replace(next.get() + 1);
+                    shared.check_one(slot, &policy, &check).await;
+                }
+            })
+        };
+        let workers: Vec<_> = (0..self.shared.config.fill_at_once.max(1)).map(|_| work()).collect();
+        for worker in workers {
+            worker.await;
+        }
+        check.take()
+    }
+
     /// Deletes everything that was put; tells how many could not be deleted.
     pub async fn clear(&self) -> u64 {
         self.shared.moved.set(0);
@@ -303,6 +343,39 @@ impl<O: Objects + 'static> Shared<O> {
                     self.handle.sleep(FILL_PAUSE).await;
                 }
             }
+        }
+    }
+
+    async fn check_one(&self, slot: u64, policy: &O::Policy, check: &RefCell<Check>) {
+        let Some(object) = self.ledger.borrow_mut().begin_read(slot) else { return };
+        let range = 0..self.len_bytes(slot);
+        let result = self.objects.get(object, range.clone(), policy).await;
+        self.ledger.borrow_mut().end_read(object);
+        self.moved.set(self.moved.get() + 1);
+        let check = &mut *check.borrow_mut();
+        let told = match result {
+            Ok(bytes) => match content::check(self.plan.seed, object, &range, &bytes) {
+                Ok(()) => {
+                    check.right += 1;
+                    check.bytes += bytes.len() as u64;
+                    return;
+                }
+                Err(wrong) => {
+                    check.wrong += 1;
+                    wrong.to_string()
+                }
+            },
+            Err(trouble) => {
+                if trouble.is_broken_promise() {
+                    check.wrong += 1;
+                } else {
+                    check.failed += 1;
+                }
+                trouble.to_string()
+            }
+        };
+        if check.told.len() < CHECK_TOLD_MAX {
+            check.told.push(format!("{object}: {told}"));
         }
     }
 

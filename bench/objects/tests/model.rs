@@ -254,6 +254,28 @@ fn writes_replace_and_deletes_remove_what_was_replaced() {
 }
 
 #[test]
+fn a_check_reads_each_object_once_and_names_what_is_wrong() {
+    let mut rig = Rig::new(Nanos::from_millis(1));
+    let runner = rig.runner(&plan(), RunConfig::default());
+    let model = rig.model.clone();
+    let (good, bad) = rig.core.run(async move {
+        runner.fill().await.unwrap();
+        let good = runner.check(&"plain").await;
+        model.kept.borrow_mut().remove(&ObjectId { slot: 7, version: 0 });
+        let bytes = model.kept.borrow()[&ObjectId { slot: 9, version: 0 }].clone();
+        let mut bytes = bytes.to_vec();
+        *bytes.last_mut().unwrap() ^= 1;
+        model.kept.borrow_mut().insert(ObjectId { slot: 9, version: 0 }, bytes.into());
+        (good, runner.check(&"plain").await)
+    });
+    let bytes: u64 = (0..50).map(|slot| plan().sizes.of(plan().seed, slot)).sum();
+    assert_eq!((good.right, good.bytes, good.wrong, good.failed), (50, bytes, 0, 0));
+    assert_eq!((bad.right, bad.wrong, bad.failed), (48, 2, 0));
+    assert!(bad.told.iter().any(|told| told.starts_with("object 7 ")), "{:?}", bad.told);
+    assert!(bad.told.iter().any(|told| told.starts_with("object 9 ")), "{:?}", bad.told);
+}
+
+#[test]
 fn a_stop_reports_what_there_is() {
     let mut rig = Rig::new(Nanos::from_millis(2));
     let runner = rig.runner(&plan(), RunConfig::default());

@@ -18,6 +18,7 @@ use nix::unistd::Pid;
 
 pub(crate) use folder::Folder;
 pub(crate) use link::Link;
+pub(crate) use up::{Attached, Emulated, parse_limp};
 
 /// A cluster of nodes on this machine, for trying things and for tests.
 ///

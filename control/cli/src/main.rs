@@ -9,6 +9,7 @@ mod cluster;
 mod codec;
 mod demo;
 mod disks;
+mod fleet;
 mod gateway;
 mod hdd;
 mod http;
@@ -40,6 +41,7 @@ enum Verb {
     Codec(codec::CodecCommand),
     Demo(demo::DemoCommand),
     Disks(disks::DisksCommand),
+    Fleet(fleet::FleetCommand),
     Gateway(gateway::GatewayCommand),
     Get(objects::GetCommand),
     Hdd(hdd::HddCommand),
@@ -85,6 +87,7 @@ fn run(verb: Verb) -> anyhow::Result<ExitCode> {
         Verb::Codec(command) => command.run(),
         Verb::Demo(command) => command.run(),
         Verb::Disks(command) => command.run(),
+        Verb::Fleet(command) => command.run(),
         Verb::Gateway(command) => command.run(),
         Verb::Get(command) => command.run(),
         Verb::Hdd(command) => command.run(),

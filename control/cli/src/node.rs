@@ -6,7 +6,8 @@ mod core;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::atomic::Ordering;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 
@@ -37,6 +38,20 @@ pub(crate) struct NodeCommand {
     /// The node's file; docs/NODE.md explains it
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
+    /// Also stop when standard input ends: for a program that starts a node as a part of itself and
+    /// keeps the other end open
+    #[arg(long)]
+    attached: bool,
+}
+
+/// Raises the flag when standard input ends.
+fn stop_with_input(stop: Arc<AtomicBool>) {
+    #[expect(clippy::disallowed_methods, reason = "it only waits for the end of a pipe")]
+    std::thread::spawn(move || {
+        // What comes is nothing to this node; an error is an end too.
+        let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
+        stop.store(true, Ordering::Relaxed);
+    });
 }
 
 fn identity(config: &NodeToml) -> anyhow::Result<TlsIdentity> {
@@ -52,6 +67,9 @@ impl NodeCommand {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         let config = NodeToml::read(&self.config)?;
         let stop = crate::stop::on_signal()?;
+        if self.attached {
+            stop_with_input(Arc::clone(&stop));
+        }
         let first = identity(&config)?;
         anyhow::ensure!(
             first.name() == config.name,

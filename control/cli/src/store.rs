@@ -23,7 +23,7 @@ mod scan;
 mod shards;
 pub(crate) mod words;
 
-pub(crate) use format::{format_disk, usual_extent_blocks};
+pub(crate) use format::{format_disk, usual_extent_blocks, usual_profile};
 
 use std::process::ExitCode;
 

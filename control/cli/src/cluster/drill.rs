@@ -150,7 +150,7 @@ impl DrillCommand {
             Err(panic) => std::panic::resume_unwind(panic),
         });
         up::start(&folder, &map)?;
-        up::wait(&folder, &map)?;
+        up::wait(&folder, &map, &crate::stop::on_signal()?)?;
         verdict
     }
 

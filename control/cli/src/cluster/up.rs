@@ -6,8 +6,11 @@
 
 use std::fs::{self, File};
 use std::net::{IpAddr, Ipv4Addr, TcpListener, UdpSocket};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, ExitCode, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow, bail, ensure};
@@ -35,6 +38,7 @@ const GROUPS: Domain = Domain::new("cli.cluster.groups");
 #[command(after_help = "Examples:
   isotherm cluster up                                  6 nodes, 1 disk each, files of 1 GiB
   isotherm cluster up --nodes 6 --disks 4 --hdd exos-x24
+  isotherm cluster up --nodes 6 --disks 4 --hdd exos-x24 --limp 7=2.5
   isotherm cluster up --memory --size 256M --codec 2+1 --nodes 3")]
 pub(super) struct UpCommand {
     #[command(flatten)]
@@ -59,8 +63,12 @@ struct With {
     #[arg(long, value_name = "SIZE", default_value = "1G", value_parser = words::bytes)]
     size: u64,
     /// Emulate mechanical disks of this model over the files; see `isotherm hdd profiles`
-    #[arg(long, value_name = "MODEL", conflicts_with = "memory")]
+    #[arg(long, value_name = "MODEL")]
     hdd: Option<String>,
+    /// One of these takes so many times as long for everything: `7=3` for disk 7, which count from
+    /// 0 over all nodes: the first of each node, then the second of each; may be repeated
+    #[arg(long, value_name = "DISK=FACTOR", requires = "hdd", value_parser = parse_limp)]
+    limp: Vec<(u32, f64)>,
     /// Disks in memory: quick, and gone with the nodes
     #[arg(long)]
     memory: bool,
@@ -72,7 +80,7 @@ struct With {
     #[arg(long, value_name = "DEVICE")]
     destroy: Vec<String>,
     /// Bytes of UDP payload; 8972 is quick on loopback
-    #[arg(long, value_name = "BYTES", default_value_t = 8972)]
+    #[arg(long, value_name = "BYTES", default_value_t = MTU)]
     mtu: u16,
 }
 
@@ -92,6 +100,8 @@ pub(super) struct GrowCommand {
     with: With,
 }
 
+/// What loopback takes in one packet, less its headers.
+const MTU: u16 = 8972;
 /// How long nodes get to open their disks.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -99,11 +109,12 @@ impl UpCommand {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let folder = self.place.folder();
         if !folder.is_cluster() {
-            self.make(&folder)?;
+            let scheme: Scheme = self.codec.parse()?;
+            make(&folder, scheme, self.nodes, &self.with)?;
         }
         let map = folder.map()?;
         let started = start(&folder, &map);
-        let waited = started.and_then(|()| wait(&folder, &map));
+        let waited = started.and_then(|()| wait(&folder, &map, &crate::stop::on_signal()?));
         if let Err(error) = waited {
             let names: Vec<&str> = map.nodes.iter().map(|node| node.name.as_str()).collect();
             stop(&folder, &names);
@@ -118,36 +129,6 @@ impl UpCommand {
             folder.path.display()
         );
         Ok(ExitCode::SUCCESS)
-    }
-
-    /// Makes the folder: certificates, formatted disks, files, and the map last, since it is what
-    /// says that there is a cluster.
-    fn make(&self, folder: &Folder) -> anyhow::Result<()> {
-        let scheme: Scheme = self.codec.parse()?;
-        if let Ok(mut entries) = fs::read_dir(&folder.path) {
-            ensure!(
-                entries.next().is_none(),
-                "{}: not empty, and no cluster: name another folder",
-                folder.path.display()
-            );
-        }
-        let (entropy, now) = (OsEntropy::new()?, HostClock::new().wall());
-        let plan = self.with.plan(folder, &entropy, 0, 0, self.nodes)?;
-        let mut draws = Draws::new(entropy.next_u64(GROUPS, 0), GROUPS, 0);
-        let map = ClusterMap::build(
-            uuid(&entropy),
-            scheme,
-            plan.nodes.clone(),
-            plan.disks.clone(),
-            &GroupOptions::default(),
-            &mut draws,
-        )?;
-        // Nothing was written so far.
-        let ca = Ca::create("isotherm", now)?;
-        write_ca(&folder.path.join("ca"), &ca)?;
-        issue(&ca, &folder.path.join("client"), "client", &LOOPBACK, CERT_DAYS, now)?;
-        plan.carry_out(folder, &ca, &self.with)?;
-        folder.write_map(&map)
     }
 }
 
@@ -167,7 +148,7 @@ impl GrowCommand {
         // The nodes first: nobody may learn of disks that do not answer yet.
         start(&folder, &map)?;
         folder.write_map(&map)?;
-        wait(&folder, &map)?;
+        wait(&folder, &map, &crate::stop::on_signal()?)?;
         println!(
             "map version {}: {} nodes with {} disks, {} groups ({} of them new)",
             map.version,
@@ -210,6 +191,9 @@ impl With {
             0 => nodes * self.disks,
             devices => devices as u32,
         };
+        for (disk, _) in &self.limp {
+            ensure!(*disk < count, "--limp {disk}: there are disks 0 to {}", count.max(1) - 1);
+        }
         // The sockets hold their ports until all are chosen.
         let bind = |_| -> std::io::Result<(UdpSocket, TcpListener)> {
             Ok((UdpSocket::bind("127.0.0.1:0")?, TcpListener::bind("127.0.0.1:0")?))
@@ -264,15 +248,134 @@ impl With {
         if let Some(device) = self.devices.get(number) {
             return Ok(device.clone());
         }
-        if self.memory {
-            return Ok(format!("memory:{}", self.size));
-        }
-        let path = std::path::absolute(path)?;
-        let path = path.to_str().ok_or_else(|| anyhow!("the folder's path is not UTF-8"))?;
-        Ok(match &self.hdd {
-            Some(model) => format!("hdd:{model},file:{path}"),
-            None => path.to_owned(),
+        let medium = if self.memory {
+            format!("memory:{}", self.size)
+        } else {
+            let path = std::path::absolute(path)?;
+            let path = path.to_str().ok_or_else(|| anyhow!("the folder's path is not UTF-8"))?;
+            // A layer needs a leaf by name; a path alone is one by itself.
+            if self.hdd.is_some() { format!("file:{path}") } else { path.to_owned() }
+        };
+        let limps = self.limp.iter().find(|(disk, _)| *disk as usize == number);
+        Ok(match (&self.hdd, limps) {
+            (Some(model), Some((_, factor))) => format!("hdd:{model}:slow={factor},{medium}"),
+            (Some(model), None) => format!("hdd:{model},{medium}"),
+            (None, _) => medium,
         })
+    }
+}
+
+/// Makes the folder: certificates, formatted disks, files, and the map last, since it is what
+/// says that there is a cluster.
+fn make(folder: &Folder, scheme: Scheme, nodes: u32, with: &With) -> anyhow::Result<()> {
+    if let Ok(mut entries) = fs::read_dir(&folder.path) {
+        ensure!(
+            entries.next().is_none(),
+            "{}: not empty, and no cluster: name another folder",
+            folder.path.display()
+        );
+    }
+    let (entropy, now) = (OsEntropy::new()?, HostClock::new().wall());
+    let plan = with.plan(folder, &entropy, 0, 0, nodes)?;
+    let mut draws = Draws::new(entropy.next_u64(GROUPS, 0), GROUPS, 0);
+    let map = ClusterMap::build(
+        uuid(&entropy),
+        scheme,
+        plan.nodes.clone(),
+        plan.disks.clone(),
+        &GroupOptions::default(),
+        &mut draws,
+    )?;
+    // Nothing was written so far.
+    let ca = Ca::create("isotherm", now)?;
+    write_ca(&folder.path.join("ca"), &ca)?;
+    issue(&ca, &folder.path.join("client"), "client", &LOOPBACK, CERT_DAYS, now)?;
+    plan.carry_out(folder, &ca, with)?;
+    folder.write_map(&map)
+}
+
+/// A disk and how many times as long it takes.
+pub(crate) fn parse_limp(text: &str) -> Result<(u32, f64), String> {
+    let parts = text.split_once('=');
+    parts
+        .and_then(|(disk, factor)| Some((disk.parse().ok()?, factor.parse::<f64>().ok()?)))
+        .filter(|(_, factor)| (1.0..=100.0).contains(factor))
+        .ok_or_else(|| "a disk and a factor from 1 to 100 are expected, such as 7=2.5".to_owned())
+}
+
+/// What a cluster of emulated disks is made of.
+#[derive(Clone, Debug)]
+pub(crate) struct Emulated {
+    pub(crate) nodes: u32,
+    /// Disks of each.
+    pub(crate) disks: u32,
+    pub(crate) size_bytes: u64,
+    /// The model of the disks.
+    pub(crate) hdd: String,
+    /// The disk that takes so many times as long.
+    pub(crate) limp: Option<(u32, f64)>,
+    pub(crate) scheme: Scheme,
+}
+
+/// A cluster that ends with this process, however that ends.
+pub(crate) struct Attached {
+    folder: Folder,
+    children: Vec<(String, Child)>,
+}
+
+impl Attached {
+    /// Makes a cluster in an empty folder, starts it and waits for its disks.
+    pub(crate) fn up(
+        folder: &Folder,
+        shape: &Emulated,
+        stop: &Arc<AtomicBool>,
+    ) -> anyhow::Result<Attached> {
+        let with = With {
+            disks: shape.disks,
+            size: shape.size_bytes,
+            hdd: Some(shape.hdd.clone()),
+            limp: shape.limp.into_iter().collect(),
+            memory: false,
+            devices: Vec::new(),
+            destroy: Vec::new(),
+            mtu: MTU,
+        };
+        make(folder, shape.scheme, shape.nodes, &with)?;
+        let map = folder.map()?;
+        let mut attached = Attached { folder: folder.clone(), children: Vec::new() };
+        for node in &map.nodes {
+            let child = start_node(folder, &node.name, &mut |command| {
+                command.arg("--attached").stdin(Stdio::piped());
+            })?;
+            attached.children.push((node.name.clone(), child));
+        }
+        wait(folder, &map, stop)?;
+        Ok(attached)
+    }
+
+    /// Kills a node as a power cut would: with SIGKILL.
+    pub(crate) fn kill(&mut self, name: &str) -> anyhow::Result<()> {
+        let at = self.children.iter().position(|(node, _)| node == name);
+        let (_, mut child) = self.children.remove(at.with_context(|| format!("no node {name}"))?);
+        child.kill().and_then(|()| child.wait()).with_context(|| format!("{name}: not killed"))?;
+        Ok(())
+    }
+
+    /// Stops the nodes in good order; tells which of them did not.
+    pub(crate) fn down(self) -> Vec<String> {
+        let names: Vec<&str> = self.children.iter().map(|(name, _)| name.as_str()).collect();
+        super::stop(&self.folder, &names)
+    }
+}
+
+impl Drop for Attached {
+    /// What still runs is not to outlive the folder.
+    fn drop(&mut self) {
+        for (_, child) in &mut self.children {
+            // One that has ended by itself can't be killed, and is waited for all the same.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
     }
 }
 
@@ -301,13 +404,22 @@ pub(super) fn start(folder: &Folder, map: &ClusterMap) -> anyhow::Result<()> {
         if running(folder, &node.name).is_some() {
             continue;
         }
-        let home = fs::canonicalize(folder.node(&node.name))?;
-        let child = node_command(folder, &node.name, &home.join("node.toml"))?
-            .spawn()
-            .with_context(|| format!("{}: can't be started", node.name))?;
-        write_pid(folder, &node.name, &child)?;
+        start_node(folder, &node.name, &mut |_| {})?;
     }
     Ok(())
+}
+
+fn start_node(
+    folder: &Folder,
+    name: &str,
+    how: &mut dyn FnMut(&mut Command),
+) -> anyhow::Result<Child> {
+    let home = fs::canonicalize(folder.node(name))?;
+    let mut command = node_command(folder, name, &home.join("node.toml"))?;
+    how(&mut command);
+    let child = command.spawn().with_context(|| format!("{name}: can't be started"))?;
+    write_pid(folder, name, &child)?;
+    Ok(child)
 }
 
 /// What starts a node by this configuration; its words go to the log in its folder.
@@ -321,7 +433,9 @@ pub(super) fn node_command(folder: &Folder, name: &str, config: &Path) -> anyhow
         .current_dir(&home)
         .stdin(Stdio::null())
         .stdout(log.try_clone()?)
-        .stderr(log);
+        .stderr(log)
+        // Ctrl-C is for whoever started it: that one says when the nodes are to end.
+        .process_group(0);
     Ok(command)
 }
 
@@ -332,14 +446,17 @@ pub(super) fn write_pid(folder: &Folder, name: &str, child: &Child) -> anyhow::R
 
 /// Waits until every disk answers.
 #[expect(clippy::disallowed_methods, reason = "waits for processes")]
-pub(super) fn wait(folder: &Folder, map: &ClusterMap) -> anyhow::Result<()> {
+pub(super) fn wait(
+    folder: &Folder,
+    map: &ClusterMap,
+    stop: &Arc<AtomicBool>,
+) -> anyhow::Result<()> {
     let start = Instant::now();
-    let stop = crate::stop::on_signal()?;
     let config = ClientConfig { deadline: Nanos::from_secs(2), ..ClientConfig::default() };
     loop {
         let mut link = Link::new(folder, config)?;
         let disks: Vec<DiskNo> = map.disks.iter().map(|disk| disk.no).collect();
-        let late = link.run(&stop, move |client| async move {
+        let late = link.run(stop, move |client| async move {
             let mut late = Vec::new();
             for disk in disks {
                 match client.disk_state(disk).await {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::ValueEnum;
-use isotherm_client::ReadPolicy;
+use isotherm_client::{ClientConfig, ReadPolicy};
 use isotherm_objects::{ArrivalLaw, BurstLaw, Mix, Part, Plan, RunConfig, SizeLaw};
 use isotherm_seam::Nanos;
 
@@ -23,6 +23,7 @@ use crate::store::words;
   isotherm load --arrivals bursty --tenants 50 --common 0.1 --report page.html
   isotherm load --mix 90:8:2 --size lognormal:256k:1.5:4k-16m
   isotherm load --simulate 6x4 --rate 40 --size 4m --policy direct,least-loaded,late
+  isotherm load --simulate 6x4 --limp 7=2.5 --policy random,late
   isotherm load --simulate 6x4 --sick 3=hdd:exos-x24:slow=4,memory:4G --report page.html")]
 pub(crate) struct LoadCommand {
     /// The cluster's folder
@@ -37,6 +38,11 @@ pub(crate) struct LoadCommand {
     /// Another one for a disk of a simulated cluster, which count from 0; may be repeated
     #[arg(long, value_name = "DISK=SPEC", requires = "simulate", value_parser = parse_sick)]
     pub(super) sick: Vec<(usize, String)>,
+    /// A disk of a simulated cluster that takes so many times as long for everything, as in
+    /// `isotherm cluster up`; may be repeated
+    #[arg(long, value_name = "DISK=FACTOR", requires = "simulate",
+          value_parser = crate::cluster::parse_limp)]
+    pub(super) limp: Vec<(u32, f64)>,
     /// How objects of a simulated cluster are coded: data cells + parity cells
     #[arg(long, value_name = "K+M", default_value = "4+2")]
     pub(super) codec: String,
@@ -47,6 +53,10 @@ pub(crate) struct LoadCommand {
     /// How long they are: 64k, 4k-1m, or lognormal:MEDIAN:SIGMA[:MIN-MAX]
     #[arg(long, value_name = "LAW", default_value = "1m")]
     size: SizeLaw,
+    /// Objects from this length on are cut into stripes, shorter ones are kept in copies; by default
+    /// the client's own threshold
+    #[arg(long, value_name = "SIZE", value_parser = words::bytes)]
+    striped_from: Option<u64>,
     /// What a read asks for: whole, cell (one cell, one movement of one arm), or a number of bytes
     #[arg(long, value_name = "PART", default_value = "whole", value_parser = parse_part)]
     read: Part,
@@ -165,6 +175,12 @@ impl LoadCommand {
         Ok(policies)
     }
 
+    pub(super) fn client_config(&self) -> ClientConfig {
+        let usual = ClientConfig::default();
+        let striped_from_bytes = self.striped_from.unwrap_or(usual.striped_from_bytes);
+        ClientConfig { striped_from_bytes, ..usual }
+    }
+
     pub(super) fn run_config(&self) -> RunConfig {
         RunConfig { under_way_max: self.under_way as usize, ..RunConfig::default() }
     }
@@ -208,6 +224,13 @@ fn parse_shape(text: &str) -> Result<(u32, u32), String> {
         .ok_or_else(|| "nodes and disks of each are expected, such as 6x4".to_owned())
 }
 
+/// The device of a disk that limps: its layer of a mechanical disk is that much slower.
+pub(super) fn limping(device: &str, factor: f64) -> Option<String> {
+    let at = device.find("hdd:").filter(|at| *at == 0 || device[..*at].ends_with(','))?;
+    let end = device[at..].find(',').map_or(device.len(), |end| at + end);
+    Some(format!("{}:slow={factor}{}", &device[..end], &device[end..]))
+}
+
 fn parse_sick(text: &str) -> Result<(usize, String), String> {
     let parts = text.split_once('=').and_then(|(disk, spec)| Some((disk.parse().ok()?, spec)));
     parts
@@ -231,6 +254,10 @@ mod tests {
         assert!(parse_mix("90:8").is_err() && parse_mix("a:b:c").is_err());
         assert_eq!(parse_shape("6x4"), Ok((6, 4)));
         assert!(parse_shape("6").is_err() && parse_shape("0x4").is_err());
+        assert_eq!(limping("hdd:a,memory:1G", 2.5).as_deref(), Some("hdd:a:slow=2.5,memory:1G"));
+        let stack = limping("fault:eio=1e-4,hdd:a:depth=2,memory:1G", 3.0);
+        assert_eq!(stack.as_deref(), Some("fault:eio=1e-4,hdd:a:depth=2:slow=3,memory:1G"));
+        assert_eq!((limping("memory:1G", 2.0), limping("file:/hdd:x", 2.0)), (None, None));
         assert_eq!(parse_sick("3=hdd:a:slow=2,b"), Ok((3, "hdd:a:slow=2,b".to_owned())));
     }
 }

@@ -1,20 +1,21 @@
 //! Where a load runs: a cluster that is asked over the network, or one in virtual time.
 
 use std::cell::{Cell, RefCell};
+use std::future::Future;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, ensure};
 use isotherm_client::{ClientConfig, ReadPolicy};
 use isotherm_objects::{
-    Busy, ClientObjects, Cluster, ClusterConfig, FillError, Pass, Plan, RunConfig, Runner,
+    Busy, Check, ClientObjects, Cluster, ClusterConfig, FillError, Pass, Plan, RunConfig, Runner,
 };
 use isotherm_reactor::Handle;
 use isotherm_seam::Nanos;
 
 use super::admin::Admin;
-use super::flags::LoadCommand;
+use super::flags::{LoadCommand, limping};
 use super::live::Live;
 use crate::cluster::{Folder, Link};
 use crate::store::words;
@@ -25,7 +26,7 @@ const LOOK_EVERY: Nanos = Nanos::from_secs(1);
 const PAUSE: Nanos = Nanos::from_secs(1);
 
 /// Where a load runs.
-pub(super) struct Ground {
+pub(crate) struct Ground {
     target: String,
     /// What the disks hold at most, all together, and what an object takes up for each byte.
     room_bytes: Option<u64>,
@@ -37,37 +38,45 @@ enum Kind {
     Virtual(Box<Cluster>),
 }
 
-/// What came of a run.
-pub(super) struct Course {
-    pub(super) passes: Vec<(Pass, Option<Busy>)>,
-    /// Why there was nothing to measure.
-    pub(super) error: Option<FillError>,
-    runner: Runner<ClientObjects>,
+/// A load on its ground. Whatever of it runs, it is looked at meanwhile.
+pub(crate) struct Course {
+    plan: Plan,
+    seen: Seen,
 }
 
-/// What the passes and those who look at them share.
+/// What those who run it and those who look at it share.
 #[derive(Clone)]
 struct Seen {
     runner: Runner<ClientObjects>,
     names: Rc<Vec<String>>,
     busy: Rc<RefCell<Option<Busy>>>,
     live: Rc<RefCell<Live>>,
-    is_filling: Rc<Cell<bool>>,
+    sight: Rc<Cell<Sight>>,
     objects: u64,
+}
+
+/// What is to be seen of it now.
+#[derive(Clone, Copy)]
+enum Sight {
+    Filling,
+    Passing,
+    Checking,
+    /// Nothing that anybody waits for.
+    Clearing,
 }
 
 impl Ground {
     pub(super) fn new(command: &LoadCommand, seed: u64) -> anyhow::Result<Ground> {
         match command.simulate {
             Some((nodes, disks)) => Ground::simulated(command, nodes, disks, seed),
-            None => Ground::linked(command),
+            None => Ground::linked(&Folder::new(&command.cluster), command.client_config()),
         }
     }
 
-    fn linked(command: &LoadCommand) -> anyhow::Result<Ground> {
-        let folder = Folder::new(&command.cluster);
+    /// The cluster in a folder.
+    pub(crate) fn linked(folder: &Folder, config: ClientConfig) -> anyhow::Result<Ground> {
         let map = folder.map()?;
-        let link = Link::new(&folder, ClientConfig::default())?;
+        let link = Link::new(folder, config)?;
         let raw_bytes: u64 = map.disks.iter().map(|disk| disk.capacity_bytes).sum();
         let scheme = map.scheme;
         Ok(Ground {
@@ -95,9 +104,18 @@ impl Ground {
                 format!("--sick {disk}: there are disks 0 to {}", nodes * disks - 1)
             })? = spec.clone();
         }
+        for (disk, factor) in &command.limp {
+            let device = devices.get_mut(*disk as usize);
+            let device = device.with_context(|| {
+                format!("--limp {disk}: there are disks 0 to {}", nodes * disks - 1)
+            })?;
+            *device = limping(device, *factor).with_context(|| {
+                format!("--limp {disk}: {device} has no layer hdd:MODEL that could limp")
+            })?;
+        }
         let scheme: isotherm_erasure::Scheme = command.codec.parse().context("--codec")?;
-        let config =
-            ClusterConfig { seed, nodes, scheme, devices, client: ClientConfig::default() };
+        let client = command.client_config();
+        let config = ClusterConfig { seed, nodes, scheme, devices, client };
         let cluster = Cluster::new(&config)?;
         Ok(Ground {
             target: format!(
@@ -110,7 +128,7 @@ impl Ground {
         })
     }
 
-    pub(super) fn target(&self) -> &str {
+    pub(crate) fn target(&self) -> &str {
         &self.target
     }
 
@@ -119,7 +137,7 @@ impl Ground {
     }
 
     /// Whether the objects can be there at all.
-    pub(super) fn check(&self, plan: &Plan) -> anyhow::Result<()> {
+    pub(crate) fn check(&self, plan: &Plan) -> anyhow::Result<()> {
         let Some(room_bytes) = self.room_bytes else { return Ok(()) };
         let bytes: u64 = (0..plan.objects).map(|slot| plan.sizes.of(plan.seed, slot)).sum();
         ensure!(
@@ -133,11 +151,10 @@ impl Ground {
         Ok(())
     }
 
-    /// Puts the objects and runs the schedule with each policy.
-    pub(super) fn run(
-        &mut self,
+    /// A load that has not begun yet.
+    pub(crate) fn begin(
+        &self,
         plan: &Plan,
-        policies: &[ReadPolicy],
         config: RunConfig,
         live: Live,
         stop: &Arc<AtomicBool>,
@@ -149,121 +166,121 @@ impl Ground {
             }
         };
         let objects = ClientObjects::new(client);
-        let runner = Runner::new(&handle, objects, plan.clone(), config, Arc::clone(stop));
         let seen = Seen {
-            runner: runner.clone(),
+            runner: Runner::new(&handle, objects, plan.clone(), config, Arc::clone(stop)),
             names: Rc::new(names),
             busy: Rc::default(),
             live: Rc::new(RefCell::new(live)),
-            is_filling: Rc::new(Cell::new(true)),
+            sight: Rc::new(Cell::new(Sight::Filling)),
             objects: plan.objects,
         };
-        let job = passes(seen.clone(), handle.clone(), plan.clone(), policies.to_vec(), stop);
-        let result = match &mut self.kind {
+        Course { plan: plan.clone(), seen }
+    }
+
+    /// Puts the objects.
+    pub(crate) fn fill(&mut self, course: &Course) -> Result<(), FillError> {
+        course.seen.sight.set(Sight::Filling);
+        let runner = course.seen.runner.clone();
+        self.drive(course, async move { runner.fill().await })
+    }
+
+    /// Runs the schedule with a policy, after a rest. The pass is called `name`.
+    pub(crate) fn pass(
+        &mut self,
+        course: &Course,
+        policy: ReadPolicy,
+        name: &str,
+    ) -> (Pass, Option<Busy>) {
+        course.seen.sight.set(Sight::Passing);
+        let (seen, whole, name) = (course.seen.clone(), course.plan.whole(), name.to_owned());
+        let handle = self.handle();
+        self.drive(course, async move {
+            handle.sleep(PAUSE).await;
+            let begin = handle.now();
+            *seen.busy.borrow_mut() =
+                (!seen.names.is_empty()).then(|| Busy::new(seen.names.to_vec(), begin, whole));
+            seen.live.borrow_mut().begin(&name, whole);
+            let pass = seen.runner.pass(&policy).await;
+            let busy = seen.busy.borrow_mut().take();
+            (Pass { policy: name, ..pass }, busy)
+        })
+    }
+
+    /// Reads every object once and compares all bytes.
+    pub(crate) fn check_all(&mut self, course: &Course, policy: ReadPolicy) -> Check {
+        course.seen.sight.set(Sight::Checking);
+        let runner = course.seen.runner.clone();
+        self.drive(course, async move { runner.check(&policy).await })
+    }
+
+    /// Deletes the objects; tells how many could not be deleted.
+    pub(crate) fn clear(&mut self, course: &Course) -> u64 {
+        // It ends with the process.
+        if self.is_virtual() {
+            return 0;
+        }
+        course.seen.sight.set(Sight::Clearing);
+        let runner = course.seen.runner.clone();
+        self.drive(course, async move { runner.clear().await })
+    }
+
+    fn handle(&self) -> Handle {
+        match &self.kind {
+            Kind::Linked { link, .. } => link.handle(),
+            Kind::Virtual(cluster) => cluster.handle(),
+        }
+    }
+
+    /// Runs a part of a load to its end. The runner itself looks at the stop flag, and ends in good
+    /// order.
+    fn drive<T: 'static>(&mut self, course: &Course, job: impl Future<Output = T> + 'static) -> T {
+        let seen = course.seen.clone();
+        let value = match &mut self.kind {
             Kind::Linked { link, admin } => {
-                let (asked, looked) = (admin.asked(), seen.clone());
-                let timer = handle.clone();
+                let (asked, timer) = (admin.asked(), link.handle());
                 let is_over = Rc::new(Cell::new(false));
                 let over = Rc::clone(&is_over);
-                handle.spawn("look", async move {
+                link.handle().spawn("look", async move {
                     while !over.get() {
                         timer.sleep(LOOK_EVERY).await;
                         for worked in asked.try_iter() {
-                            if let Some(busy) = &mut *looked.busy.borrow_mut() {
+                            if let Some(busy) = &mut *seen.busy.borrow_mut() {
                                 busy.look(timer.now(), &worked);
                             }
                         }
-                        looked.show();
+                        if !over.get() {
+                            seen.show();
+                        }
                     }
                 });
-                // The runner itself looks at the stop flag, and ends in good order.
                 let never = Arc::new(AtomicBool::new(false));
-                let result = link.run(&never, |_| job).expect("nobody cuts it short");
+                let value = link.run(&never, |_| job).expect("nobody cuts it short");
                 is_over.set(true);
-                result
+                value
             }
             Kind::Virtual(cluster) => {
-                let looked = seen.clone();
                 let look = &mut |cluster: &Cluster| {
-                    if let Some(busy) = &mut *looked.busy.borrow_mut() {
+                    if let Some(busy) = &mut *seen.busy.borrow_mut() {
                         busy.look(cluster.handle().now(), &cluster.worked());
                     }
-                    looked.show();
+                    seen.show();
                 };
                 cluster.run(LOOK_EVERY, look, job)
             }
         };
-        seen.live.borrow_mut().clear();
-        let (passes, error) = match result {
-            Ok(passes) => (passes, None),
-            Err(error) => (Vec::new(), Some(error)),
-        };
-        Course { passes, error, runner }
-    }
-
-    /// Deletes the objects; tells how many could not be deleted.
-    pub(super) fn clear(&mut self, course: &Course) -> u64 {
-        let runner = course.runner.clone();
-        let job = async move { runner.clear().await };
-        match &mut self.kind {
-            Kind::Linked { link, .. } => {
-                let never = Arc::new(AtomicBool::new(false));
-                link.run(&never, |_| job).expect("nobody cuts it short")
-            }
-            // It ends with the process.
-            Kind::Virtual(_) => 0,
-        }
+        course.seen.live.borrow_mut().clear();
+        value
     }
 }
 
 impl Seen {
     fn show(&self) {
         let live = &mut *self.live.borrow_mut();
-        if self.is_filling.get() {
-            live.filling(self.runner.moved(), self.objects);
-        } else {
-            live.show(&self.runner.look());
+        match self.sight.get() {
+            Sight::Filling => live.moved(self.runner.moved(), self.objects, "put"),
+            Sight::Checking => live.moved(self.runner.moved(), self.objects, "read and compared"),
+            Sight::Passing => live.show(&self.runner.look()),
+            Sight::Clearing => {}
         }
     }
-}
-
-async fn run_passes(
-    seen: &Seen,
-    handle: &Handle,
-    plan: &Plan,
-    policies: &[ReadPolicy],
-    stop: &AtomicBool,
-) -> Result<Vec<(Pass, Option<Busy>)>, FillError> {
-    seen.runner.fill().await?;
-    let mut passes = Vec::new();
-    for policy in policies {
-        handle.sleep(PAUSE).await;
-        if stop.load(Ordering::Relaxed) {
-            break;
-        }
-        let begin = handle.now();
-        *seen.busy.borrow_mut() =
-            (!seen.names.is_empty()).then(|| Busy::new(seen.names.to_vec(), begin, plan.whole()));
-        seen.live.borrow_mut().begin(&policy.to_string(), plan.whole());
-        seen.is_filling.set(false);
-        let pass = seen.runner.pass(policy).await;
-        let busy = seen.busy.borrow_mut().take();
-        let is_stopped = pass.was_stopped;
-        passes.push((pass, busy));
-        if is_stopped {
-            break;
-        }
-    }
-    Ok(passes)
-}
-
-fn passes(
-    seen: Seen,
-    handle: Handle,
-    plan: Plan,
-    policies: Vec<ReadPolicy>,
-    stop: &Arc<AtomicBool>,
-) -> impl Future<Output = Result<Vec<(Pass, Option<Busy>)>, FillError>> + use<> {
-    let stop = Arc::clone(stop);
-    async move { run_passes(&seen, &handle, &plan, &policies, &stop).await }
 }

@@ -18,7 +18,7 @@ use crate::store::words;
 const SHOWN_EVERY: Nanos = Nanos::from_millis(100);
 
 /// The view of a run.
-pub(super) struct Live {
+pub(crate) struct Live {
     is_shown: bool,
     is_terminal: bool,
     policy: String,
@@ -28,7 +28,7 @@ pub(super) struct Live {
 }
 
 impl Live {
-    pub(super) fn new(wanted: bool) -> Live {
+    pub(crate) fn new(wanted: bool) -> Live {
         let is_terminal = std::io::stderr().is_terminal();
         Live {
             is_shown: wanted || is_terminal,
@@ -45,8 +45,9 @@ impl Live {
         (self.policy, self.whole) = (policy.to_owned(), whole);
     }
 
-    pub(super) fn filling(&mut self, put: u64, objects: u64) {
-        self.write(&format!("{put} of {objects} objects put"));
+    /// Objects go by, one after the other.
+    pub(super) fn moved(&mut self, moved: u64, objects: u64, word: &str) {
+        self.write(&format!("{moved} of {objects} objects {word}"));
     }
 
     pub(super) fn show(&mut self, sight: &Sight) {

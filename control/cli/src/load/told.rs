@@ -12,7 +12,7 @@ use crate::store::words;
 const JOB: &str = "load";
 
 /// A time as people read it.
-pub(super) fn time(ns: u64) -> String {
+pub(crate) fn time(ns: u64) -> String {
     let (value, unit) = match ns {
         0..1_000 => return format!("{ns} ns"),
         1_000..1_000_000 => (ns as f64 / 1e3, "µs"),
@@ -25,7 +25,7 @@ pub(super) fn time(ns: u64) -> String {
 
 /// The table of a run: a row for each policy and kind, then how busy disks were, then each policy
 /// against the first.
-pub(super) fn table(document: &Value, passes: &[(Pass, Option<Busy>)]) -> String {
+pub(crate) fn table(document: &Value, passes: &[(Pass, Option<Busy>)]) -> String {
     let mut out = String::new();
     let _ = writeln!(
         out,
@@ -120,7 +120,7 @@ fn row(out: &mut String, policy: &str, kind: Kind, tally: &Tally, seconds: f64) 
 }
 
 /// A document of each pass by itself, called by its policy.
-pub(super) fn each(document: &Value) -> Vec<(String, Value)> {
+pub(crate) fn each(document: &Value) -> Vec<(String, Value)> {
     let jobs = document["jobs"].as_array().into_iter().flatten();
     jobs.map(|job| {
         let name = job["jobname"].as_str().unwrap_or_default().to_owned();

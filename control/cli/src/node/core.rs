@@ -11,7 +11,7 @@ use isotherm_host::{HostClock, OsEntropy, pin};
 use isotherm_node::{Node, NodeConfig, NodeReport};
 use isotherm_reactor::{Counters, Handle, Mailbox, Reactor, ReactorConfig, Sender};
 use isotherm_seam::{
-    BlockSize, BufPool, CoreId, Leaf, Nanos, OpenOptions, Park, PoolClass, PoolLayout,
+    BlockSize, BufPool, CoreId, Domain, Leaf, Nanos, OpenOptions, Park, PoolClass, PoolLayout, draw,
 };
 use isotherm_store::{FormatOptions, Options, PAYLOAD_MAX, PutBuf, World};
 use isotherm_transport::quic::{Crypto, NodeKeys, Quic, QuicConfig, QuicCounters};
@@ -19,6 +19,8 @@ use isotherm_transport::{Identities, Network};
 use isotherm_uring::{Ring, RingConfig};
 
 use super::config::{CoreToml, DiskToml};
+
+const DEVICE: Domain = Domain::new("cli.node.device");
 
 /// What a core is asked to do from outside.
 #[derive(Debug)]
@@ -180,7 +182,10 @@ fn add_disk(
     let options = OpenOptions { write: true, depth: 64, ..OpenOptions::default() };
     let leaves: &mut [&mut dyn Leaf] = &mut [&mut leaf];
     let unparker = ring.clone().unparker();
-    match spec.open(OpenContext { options, unparker, seed: 1, leaves }) {
+    // Disks of a node are no copies of each other: neither their phases nor their faults.
+    let number = u128::from_be_bytes(uuid);
+    let seed = draw(number as u64, DEVICE, (number >> 64) as u64, 0);
+    match spec.open(OpenContext { options, unparker, seed, leaves }) {
         Ok(device) => {
             let disk = reactor.attach(device);
             if !config.volatile {
@@ -188,10 +193,12 @@ fn add_disk(
                 return Ok(());
             }
             let (world, node, name) = (world.clone(), node.clone(), config.name.clone());
+            let profile = crate::store::usual_profile(&config.device);
             reactor.spawn("format", async move {
                 let bytes = disk.geometry().capacity_bytes();
                 let options = FormatOptions {
                     extent_blocks: Some(crate::store::usual_extent_blocks(bytes)),
+                    profile,
                     ..FormatOptions::new(uuid)
                 };
                 match isotherm_store::format(&world, &disk, &options).await {

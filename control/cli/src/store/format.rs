@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::{anyhow, ensure};
 use isotherm_host::OsEntropy;
 use isotherm_seam::{Domain, Entropy};
-use isotherm_store::sched::{CalibrateOptions, calibrate};
+use isotherm_store::sched::{CalibrateOptions, DiskProfile, calibrate};
 use isotherm_store::{BLOCK_BYTES, FormatError, FormatOptions, uuid_text};
 use serde_json::json;
 
@@ -57,9 +57,11 @@ impl FormatCommand {
         let force = !self.destroy.is_empty();
         let watcher = Watcher::new("formatting")?;
         let measures = self.calibrate;
+        let profile = usual_profile(&self.on.device);
         let watch = watcher.clone();
         let done = run(&spec, &Setup::writing(), &watcher, move |world, disk| async move {
-            let mut options = FormatOptions { payload_max, force, ..FormatOptions::new(uuid) };
+            let mut options =
+                FormatOptions { payload_max, force, profile, ..FormatOptions::new(uuid) };
             options.extent_blocks = match extent_blocks {
                 Some(blocks) => Some(blocks),
                 None => Some(usual_extent_blocks(disk.geometry().capacity_bytes())),
@@ -120,11 +122,13 @@ pub(crate) fn format_disk(
     let force = !destroy.is_empty();
     let watcher = Watcher::new("formatting")?;
     let setup = Setup { create_bytes, ..Setup::writing() };
+    let profile = usual_profile(device);
     let done = run(&spec, &setup, &watcher, move |world, disk| async move {
         let bytes = disk.geometry().capacity_bytes();
         let options = FormatOptions {
             extent_blocks: Some(usual_extent_blocks(bytes)),
             force,
+            profile,
             ..FormatOptions::new(uuid)
         };
         isotherm_store::format(&world, &disk, &options).await.map_err(explain)
@@ -139,6 +143,13 @@ fn explain(error: FormatError) -> anyhow::Error {
         _ => "",
     };
     anyhow!("{error}{hint}")
+}
+
+/// What is known of a device before it was measured: that an emulated mechanical disk is one.
+/// Without that its requests would be handed to it as to flash, all at once and in no order.
+pub(crate) fn usual_profile(device: &str) -> Vec<u8> {
+    let is_mechanical = device.split(',').any(|layer| layer.starts_with("hdd:"));
+    if is_mechanical { DiskProfile::nearline().to_bytes().to_vec() } else { Vec::new() }
 }
 
 /// 256 MiB, and on small disks what gives 64 extents, so that the cleaner has room.
@@ -178,6 +189,13 @@ fn parse_uuid(text: &str) -> anyhow::Result<[u8; 16]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_emulated_disk_has_an_arm_from_the_start() {
+        let profile = usual_profile("fault:eio=1e-4,hdd:exos-x24,file:/tmp/d");
+        assert_eq!(profile, DiskProfile::nearline().to_bytes());
+        assert!(usual_profile("memory:1G").is_empty() && usual_profile("/tmp/hdd:x").is_empty());
+    }
 
     #[test]
     fn a_small_disk_has_enough_extents() {
