@@ -6,8 +6,8 @@
 //! | `lane.rs`     | one disk: its arrivals, its bounded queue, what it holds                 |
 //! | `measure.rs`  | what one disk did: histograms, windows, slowest and failed reads         |
 //! | `progress.rs` | [`Progress`]: a look at a run under way                                  |
-//! | `plan.rs`     | [`Plan`]: what the demo plants, from a seed                              |
-//! | `rig.rs`      | [`Rig`]: the demo's disks, over files or in memory                       |
+//! | `plan.rs`     | [`Plan`]: what is planted, from a seed                              |
+//! | `rig.rs`      | [`Rig`]: its disks, over files or in memory                       |
 //! | `outcome.rs`  | [`Outcome`]: planned, measured, judged                                   |
 //! | `document.rs` | the outcome as JSON                                                      |
 //! | `table.rs`    | progress and outcome as text                                             |

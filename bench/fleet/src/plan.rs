@@ -1,4 +1,4 @@
-//! What the demo plants, drawn from a seed before anything runs.
+//! What is planted, drawn from a seed before anything runs.
 //!
 //! What must always hold: the plan is plain data and a function of its configuration; nothing
 //! of it reaches the verdict, which sees the measurements alone. Healthy disks differ a little

@@ -1,4 +1,4 @@
-//! The ground that a demo stands on: where its disks are, by what they are driven, what time.
+//! The ground that a run stands on: where its disks are, by what they are driven, what time.
 //!
 //! What must always hold: nothing is left behind. The files are unlinked as soon as all are
 //! open, before any load: from then on the kernel frees them with the process, however it ends;
@@ -39,7 +39,7 @@ const SPACE_BYTES_MIN: u64 = 16 << 20;
 /// Reads in flight over all disks, with room to spare.
 const RING_ENTRIES: u32 = 4_096;
 
-/// Which time a demo runs in.
+/// Which time it runs in.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum TimeKind {
     /// Real time, over files.
@@ -276,7 +276,7 @@ impl Folder {
             }
         };
         space(SPACE_BYTES_MIN)?;
-        let folder = tempfile::Builder::new().prefix("isotherm-demo-").tempdir_in(parent);
+        let folder = tempfile::Builder::new().prefix("isotherm-fleet-").tempdir_in(parent);
         let folder = folder.map_err(fail)?;
         // Not every filesystem knows sparse files: try one.
         let probe = folder.path().join("probe");

@@ -1,4 +1,4 @@
-//! The whole demo in virtual time, by many seeds: the same code as in real time, but for clock,
+//! All of `isotherm fleet` in virtual time, by many seeds: the same code as in real time, but for clock,
 //! sleep and what holds the bytes.
 
 use std::sync::atomic::AtomicBool;
@@ -41,7 +41,7 @@ fn wrong(seeds: std::ops::Range<u64>, healthy: bool) -> Vec<u64> {
             !right
         })
         .collect();
-    println!("wrong seeds (isotherm demo --clock virtual --seed N): {wrong:?}");
+    println!("wrong seeds (isotherm fleet --clock virtual --seed N): {wrong:?}");
     wrong
 }
 

@@ -19,7 +19,7 @@ const MODEL: &str = "exos-x24";
 /// and every read is a movement of the arm across the disk.
 const DISK_BYTES: u64 = 64 << 20;
 /// Six tenths of what the disks hold, parity and all.
-const OBJECTS: u64 = 2000;
+pub(super) const OBJECTS: u64 = 2000;
 /// A stripe of four cells of 64 KiB.
 pub(super) const OBJECT_BYTES: u64 = 256 << 10;
 /// The limping disk takes so many times as long.
@@ -40,7 +40,13 @@ pub(super) struct Drawn {
 }
 
 impl Drawn {
-    pub(super) fn new(seed: u64, rate_per_s: f64, runtime: Nanos, is_healthy: bool) -> Drawn {
+    pub(super) fn new(
+        seed: u64,
+        objects: u64,
+        rate_per_s: f64,
+        runtime: Nanos,
+        is_healthy: bool,
+    ) -> Drawn {
         let mut draws = Draws::new(seed, DRAWN, 0);
         let between = |(low, high): (f64, f64), draws: &mut Draws| {
             // Two digits are enough to be told, and to be typed.
@@ -52,7 +58,7 @@ impl Drawn {
         let victim = (disk % NODES + 1 + draws.below(u64::from(NODES) - 1) as u32) % NODES;
         let load = Plan {
             seed,
-            objects: OBJECTS,
+            objects,
             sizes: SizeLaw::Fixed(OBJECT_BYTES),
             zipf: None,
             tenants: 1,
@@ -94,7 +100,7 @@ mod tests {
     use super::*;
 
     fn drawn(seed: u64) -> Drawn {
-        Drawn::new(seed, 100.0, Nanos::from_secs(10), false)
+        Drawn::new(seed, OBJECTS, 100.0, Nanos::from_secs(10), false)
     }
 
     #[test]
@@ -116,7 +122,7 @@ mod tests {
 
     #[test]
     fn a_healthy_cluster_has_the_same_load() {
-        let (sick, healthy) = (drawn(7), Drawn::new(7, 100.0, Nanos::from_secs(10), true));
+        let (sick, healthy) = (drawn(7), Drawn::new(7, OBJECTS, 100.0, Nanos::from_secs(10), true));
         assert_eq!((healthy.limp, healthy.limping_name()), (None, None));
         assert_eq!((healthy.load, healthy.victim), (sick.load, sick.victim));
     }

@@ -148,6 +148,11 @@ impl LoadCommand {
             self.common == 0.0 || self.arrivals == ArrivalsArg::Bursty,
             "--common says whose bursts are the same: it needs --arrivals bursty"
         );
+        anyhow::ensure!(
+            self.read != Part::Cell || self.striped_from.is_none(),
+            "--read cell goes by the client's own threshold, not by --striped-from: give the bytes of \
+             a cell instead, such as --read 64k"
+        );
         Ok(Plan {
             seed,
             objects: self.objects,
