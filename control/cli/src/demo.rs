@@ -45,8 +45,8 @@ const DRAIN: Nanos = Nanos::from_secs(10);
 /// drive in real time, over sparse files in a temporary folder. One disk limps, and one object is
 /// hot: both are drawn from the seed. The same schedule of reads is run with the disks chosen by
 /// chance, and then with late binding, where a read goes to the disks whose arms come to it first.
-/// Then one node is killed, the load goes on, and every object is read and compared. Takes about a
-/// minute and a half, no root and no disk, and leaves nothing behind but the report. It is about
+/// Then one node is killed, the load goes on, and every object is read and compared. Takes little more
+/// than a minute, no root and no disk, and leaves nothing behind but the report. It is about
 /// disks: on a machine that is busy with other things they wait for the processor too.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
@@ -66,7 +66,7 @@ pub(crate) struct DemoCommand {
     #[arg(long)]
     healthy: bool,
     /// Reads of 256 KiB offered a second: four cells of 64 KiB each
-    #[arg(long, value_name = "N", default_value_t = 150.0)]
+    #[arg(long, value_name = "N", default_value_t = 200.0)]
     rate: f64,
     /// Objects that are put. Fewer lie closer together than on a full drive, and are read sooner
     #[arg(long, value_name = "N", default_value_t = OBJECTS,

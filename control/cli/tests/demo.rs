@@ -72,6 +72,7 @@ fn a_short_one_reads_every_byte_with_a_node_gone() {
 }
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "it watches a process")]
 fn ctrl_c_reports_what_there_is_and_leaves_nothing() {
     let home = tempfile::tempdir().unwrap();
     let mut command =
@@ -103,6 +104,7 @@ fn ctrl_c_reports_what_there_is_and_leaves_nothing() {
 
 /// Who is killed can't clean up; his nodes end all the same.
 #[test]
+#[expect(clippy::disallowed_methods, reason = "it watches a process")]
 fn nodes_end_with_a_demo_that_is_killed() {
     let home = tempfile::tempdir().unwrap();
     let mut command = demo(home.path(), &["--seconds", "300", "--rate", "40"]);

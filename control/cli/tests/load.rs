@@ -170,6 +170,7 @@ fn everything_at_once_against_processes_reads_what_was_put() {
 }
 
 /// Raises Ctrl-C once the load says that it passes, and waits for its end.
+#[expect(clippy::disallowed_methods, reason = "it watches a process")]
 fn interrupted(mut command: Command, once: &str) -> (Output, Duration) {
     let mut child: Child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut stderr = BufReader::new(child.stderr.take().unwrap());

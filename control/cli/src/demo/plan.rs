@@ -23,9 +23,9 @@ pub(super) const OBJECTS: u64 = 2000;
 /// A stripe of four cells of 64 KiB.
 pub(super) const OBJECT_BYTES: u64 = 256 << 10;
 /// The limping disk takes so many times as long.
-const LIMP: (f64, f64) = (2.0, 2.6);
+const LIMP: (f64, f64) = (2.0, 2.4);
 /// This share of the reads goes to one object.
-const HOT: (f64, f64) = (0.03, 0.06);
+const HOT: (f64, f64) = (0.02, 0.04);
 
 /// What the seed and the flags say.
 #[derive(Clone, Debug)]
