@@ -21,7 +21,7 @@ pub(crate) type Shared = Rc<RefCell<Ledger>>;
 /// Rounds of repair before it counts as never ending.
 const REPAIRS_MAX: u32 = 8;
 /// Objects of a page when everything is listed.
-const PAGE: usize = 200;
+const PAGE: usize = 1000;
 
 /// What was really harmed since all was whole.
 pub(crate) struct Truth {

@@ -53,7 +53,7 @@ fn sleep(rig: &mut Rig, seconds: u64) {
 }
 
 /// Repairs everything and says so to the disks that were in doubt.
-fn repair_and_vouch(rig: &mut Rig) -> usize {
+pub(super) fn repair_and_vouch(rig: &mut Rig) -> usize {
     let client = rig.client.clone();
     let doubted = rig.run(async move { client.doubted_disks().await });
     let report = repair_all(rig);

@@ -283,7 +283,7 @@ fn a_disk_whose_index_is_damaged_writes_itself_another() {
     let disk = rig.machines[1].node.as_ref().unwrap().report().disks[0].clone();
     assert_eq!(disk.doubt, Doubt::Harmed);
     assert!(matches!(disk.state, ShelfState::Open(open) if open.1.full_scan));
-    repair_all(&mut rig);
+    doubt::repair_and_vouch(&mut rig);
     rig.kill(0);
     rig.kill(5);
     for &locator in &locators {
