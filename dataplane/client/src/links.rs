@@ -39,6 +39,8 @@ type Claims = BTreeMap<u64, (Rc<Inbox>, usize)>;
 pub(crate) struct Link {
     pub(crate) connection: Connection,
     version: Rc<Cell<u8>>,
+    /// The peer has greeted: it is there.
+    is_greeted: Rc<Cell<bool>>,
     /// Of the next reservation.
     number: Rc<Cell<u64>>,
     pub(crate) claims: Rc<RefCell<Claims>>,
@@ -77,7 +79,10 @@ impl Link {
         while self.connection.told(&mut told).await.is_ok() {
             match Told::decode(&told) {
                 Ok(Told::Hello { least, newest, .. }) => match Told::agreed(least, newest) {
-                    Some(version) => self.version.set(version),
+                    Some(version) => {
+                        self.version.set(version);
+                        self.is_greeted.set(true);
+                    }
                     None => self.connection.close(),
                 },
                 Ok(Told::Claim { number }) => self.claimed(number),
@@ -120,6 +125,7 @@ impl Links {
         let link = Link {
             connection,
             version: Rc::new(Cell::new(VERSION_LEAST)),
+            is_greeted: Rc::default(),
             number: Rc::default(),
             claims: Rc::default(),
         };
@@ -127,6 +133,14 @@ impl Links {
         let _ = self.handle.try_spawn("hear", link.clone().hear());
         links.insert(peer.addr, link.clone());
         link
+    }
+
+    /// Whether the connection to an address was lost, or is dialled and nobody has greeted yet: not
+    /// the one to count on.
+    pub(crate) fn is_unsure(&self, addr: SocketAddr) -> bool {
+        let links = self.links.borrow();
+        let lost = |link: &Link| !link.is_greeted.get() || link.connection.closed().is_some();
+        links.get(&addr).is_some_and(lost)
     }
 
     /// The disk is asked. True if it was asked long ago and has not answered since: then somebody

@@ -181,7 +181,7 @@ impl View<'_> {
     }
 
     /// So many more cells are to be asked for.
-    fn missing(&self) -> usize {
+    pub(crate) fn missing(&self) -> usize {
         let sure = self.count(|is| matches!(is, Is::Have | Is::Coming));
         (self.needed + self.spare).saturating_sub(sure)
     }

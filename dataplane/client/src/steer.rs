@@ -76,6 +76,8 @@ struct Lane<'a> {
     granted: Option<Mono>,
     /// That it takes long has been seen.
     is_slow: bool,
+    /// It was reserved in vain: from then on it is asked for as such.
+    is_plain: bool,
 }
 
 /// A reservation of this client. Whatever becomes of the read, the disk hears of its end.
@@ -147,7 +149,9 @@ impl Inner {
             let Some(disk) = disk.filter(|_| !without.contains(&cell)) else {
                 return (CellView { is: Is::Failed, is_avoided: true, load: Nanos::ZERO }, None);
             };
+            let addr = self.map.borrow().address(disk);
             let is_avoided = self.links.is_silent(disk)
+                || addr.is_some_and(|addr| self.links.is_unsure(addr))
                 || self.links.doubt(disk) != Doubt::None
                 || self.paces.borrow().is_slow(disk, now);
             let load = self.loads.borrow().expected(disk, now);
@@ -161,6 +165,7 @@ impl Inner {
             began: now,
             granted: None,
             is_slow: false,
+            is_plain: false,
         };
         let lanes: Vec<Lane<'_>> = disks.into_iter().map(lane).collect();
         self.look_at_slow(stripe, &columns, &lanes, terms);
@@ -334,7 +339,7 @@ impl<'a> Steering<'a> {
             // It was answered: nothing is left there.
             reserved.is_granted = true;
         }
-        lane.reserved = None;
+        let was_reserved = lane.reserved.take().is_some();
         let granted = lane.granted.take();
         if let Some(disk) = lane.disk {
             let now = self.inner.handle.now();
@@ -351,6 +356,12 @@ impl<'a> Steering<'a> {
                 self.decide(Event::Arrived);
             }
             Err(Fault::Failed(Failure::Deleted)) => return Err(ClientError::Deleted),
+            // Its claims were not answered in time, as this client was busy. The disk is well.
+            Err(Fault::Failed(Failure::Late)) if was_reserved => {
+                self.lanes[cell].is_plain = true;
+                self.cells[cell].is = Is::Idle;
+                self.decide(Event::Failed);
+            }
             Err(fault) => {
                 if fault.is_loss() && fault != Fault::Failed(Failure::NotFound) {
                     self.inner.count(|counters| counters.cells_bad += 1);
@@ -363,10 +374,14 @@ impl<'a> Steering<'a> {
         Ok(())
     }
 
+    fn view(&self) -> View<'_> {
+        View { needed: self.stripe.needed(), spare: self.spare, cells: &self.cells }
+    }
+
     /// Asks the policy and does what it says.
     fn decide(&mut self, event: Event) {
         let mut acts = self.inner.acts.take();
-        let view = View { needed: self.stripe.needed(), spare: self.spare, cells: &self.cells };
+        let view = self.view();
         self.policy.on(event, &view, &mut self.inner.draws.borrow_mut(), &mut acts);
         for act in acts.drain(..) {
             self.act(act);
@@ -429,8 +444,14 @@ impl<'a> Steering<'a> {
 
     fn reserve(&mut self, cell: usize, tied: bool) {
         let Some(disk) = self.lanes[cell].disk else { return };
-        let link = self.inner.link_of(disk);
-        let Some(link) = link.filter(Link::takes_reservations) else { return self.get(cell) };
+        let link = self.inner.link_of(disk).filter(Link::takes_reservations);
+        let Some(link) = link.filter(|_| !self.lanes[cell].is_plain) else {
+            // Who can't be asked late is asked at once, but for no more than is needed.
+            if self.view().missing() > 0 {
+                self.get(cell);
+            }
+            return;
+        };
         let number = link.reserve(&self.inbox, cell);
         let (inner, stripe, terms) = (self.inner, self.stripe, self.terms);
         let ask = Ask::Reserve {

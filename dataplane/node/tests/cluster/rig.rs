@@ -11,7 +11,7 @@ use std::rc::Rc;
 use isotherm_client::{Client, ClientConfig};
 use isotherm_node::{Node, NodeConfig};
 use isotherm_placement::{ClusterMap, Disk, DiskNo, DiskState, GroupOptions, NodeNo};
-use isotherm_reactor::{Handle, Reactor, ReactorConfig};
+use isotherm_reactor::{Handle, Reactor, ReactorConfig, Task};
 use isotherm_seam::{
     BlockSize, BufPool, Clock, DiskId, Domain, Draws, Due, Mono, Nanos, PoolClass, PoolLayout,
 };
@@ -216,6 +216,34 @@ impl Rig {
         machine.core = None;
         for disk in &machine.disks {
             disk.crash(CrashStyle::Random);
+        }
+    }
+
+    /// Begins something with the client, of which the machines have not heard yet.
+    pub(crate) fn begin<T: 'static>(
+        &mut self,
+        future: impl Future<Output = T> + 'static,
+    ) -> Task<T> {
+        let task = self.core.spawn("test", future);
+        while self.core.turn() {}
+        task
+    }
+
+    /// The client does nothing for so long; the machines go on.
+    pub(crate) fn stall(&mut self, span: Nanos) {
+        let until = self.clock.mono() + span;
+        while self.clock.mono() < until {
+            let mut worked = true;
+            while worked {
+                worked = false;
+                for machine in &mut self.machines {
+                    worked |= machine.core.as_mut().is_some_and(Core::turn);
+                }
+            }
+            let cores = self.machines.iter().filter_map(|machine| machine.core.as_ref());
+            let next = cores.map(Core::due).min().unwrap_or(Due::At(until));
+            let at = if let Due::At(at) = next { at.min(until) } else { self.clock.mono() };
+            self.clock.advance_to(at.max(self.clock.mono() + Nanos::from_micros(50)));
         }
     }
 

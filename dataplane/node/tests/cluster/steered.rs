@@ -181,3 +181,24 @@ fn a_machine_that_says_nothing_is_soon_left_out() {
         assert!(served(&rig) > before, "{policy}: it is asked again");
     }
 }
+
+/// Claims that a busy client did not answer in time are no fault of the disks: the read is asked for
+/// plainly, though every cell that is left is needed.
+#[test]
+fn a_client_that_stalls_still_reads() {
+    for policy in [ReadPolicy::Late, ReadPolicy::Tied] {
+        let mut rig = rig(6, policy);
+        let locator = put(&mut rig, 3 << 20);
+        check(&mut rig, policy, locator);
+        rig.kill(0);
+        rig.kill(3);
+        check(&mut rig, policy, locator);
+        let client = rig.client.clone();
+        let mut reading = rig.begin(async move { client.get(&locator, None).await });
+        rig.stall(Nanos::from_millis(500));
+        let handle = rig.handle();
+        rig.run(async move { handle.sleep(Nanos::from_secs(3)).await });
+        let got = reading.try_take().expect("it ends soon").map(|bytes| bytes.len());
+        assert_eq!(got, Ok(3 << 20), "{policy}");
+    }
+}
