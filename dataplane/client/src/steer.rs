@@ -205,7 +205,7 @@ impl Inner {
         for (cell, lane) in lanes.iter().enumerate() {
             let Some(disk) = lane.disk else { continue };
             if self.paces.borrow_mut().looks(disk, now) {
-                let (stripe, columns) = (stripe.clone(), columns.clone());
+                let (stripe, columns) = (*stripe, columns.clone());
                 self.in_background("look", move |inner| async move {
                     let result = inner.fetch(&stripe, cell, columns, terms).await;
                     let now_then = inner.handle.now();
