@@ -67,6 +67,9 @@ fn fading(age: Nanos) -> f64 {
 pub(crate) struct Patience {
     /// 95 of 100 reads are done by then, about.
     slow_ns: f64,
+    /// Of the first reads: how many there were, and the longest of them.
+    first: u32,
+    longest_ns: f64,
     quantile: f64,
     /// Further reads per read.
     budget: f64,
@@ -86,11 +89,12 @@ const STEP: f64 = 0.05;
 
 impl Patience {
     pub(crate) fn new(first: Nanos, per_mille: u32) -> Patience {
-        let budget = f64::from(per_mille) / 1000.0;
         Patience {
             slow_ns: first.0 as f64,
+            first: 0,
+            longest_ns: 0.0,
             quantile: QUANTILE,
-            budget,
+            budget: f64::from(per_mille) / 1000.0,
             saved_max: SAVED_MAX,
             tokens: 0.0,
         }
@@ -103,11 +107,22 @@ impl Patience {
 
     /// A read took so long.
     pub(crate) fn took(&mut self, took: Nanos) {
+        self.tokens = (self.tokens + self.budget).min(self.saved_max);
+        // Of so many reads the longest is about at the quantile; by steps it would take far longer to
+        // come there from afar.
+        let enough = (1.0 / (1.0 - self.quantile)).round() as u32;
+        if self.first < enough {
+            self.first += 1;
+            self.longest_ns = self.longest_ns.max(took.0 as f64);
+            if self.first == enough {
+                self.slow_ns = self.slow_ns.min(self.longest_ns);
+            }
+            return;
+        }
         // Up a lot for the few that are above, down a little for the many below.
         let step = self.slow_ns * STEP;
         let above = took.0 as f64 > self.slow_ns;
         self.slow_ns += if above { step * self.quantile } else { -step * (1.0 - self.quantile) };
-        self.tokens = (self.tokens + self.budget).min(self.saved_max);
     }
 
     /// A read that is not done by then is slow.
@@ -145,6 +160,21 @@ mod tests {
         loads.began(DISK);
         loads.began(DISK);
         assert!(loads.expected(DISK, Mono(0) + Nanos::from_secs(20)) >= Nanos::from_millis(20));
+    }
+
+    #[test]
+    fn what_is_slow_is_soon_known() {
+        let first = Nanos::from_millis(300);
+        let mut patience = [Patience::new(first, 30), Patience::new(first, 30).few()];
+        for (patience, reads) in patience.iter_mut().zip([20, 333]) {
+            let mut draws = Draws::new(2, Domain::new("test.patience"), 0);
+            for _ in 0..reads {
+                assert_eq!(patience.slow_after(), first);
+                patience.took(Nanos::from_micros(draws.below(100_000)));
+            }
+            assert!(patience.slow_after() < Nanos::from_millis(100));
+            assert!(patience.slow_after() > Nanos::from_millis(80));
+        }
     }
 
     #[test]
