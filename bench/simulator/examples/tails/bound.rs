@@ -40,7 +40,7 @@ impl Idle {
         let shift = self.device.geometry().logical.shift();
         let record = setup.record_bytes();
         let places = setup.filled_bytes() / record;
-        let lba = Lba(self.draws.below(places) * record >> shift);
+        let lba = Lba((self.draws.below(places) * record) >> shift);
         let read = Op::Read { lba, buf: buf.take().expect("it is here") };
         let request = Request { tag: Tag(0), op: read };
         assert!(self.device.submit(self.now, request).is_ok(), "it has nothing to do");

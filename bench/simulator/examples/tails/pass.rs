@@ -148,7 +148,7 @@ impl Appends {
 
     fn put(&mut self, rig: &mut Rig) {
         let Some(gap) = self.gap else { return };
-        self.next = self.next + gap;
+        self.next += gap;
         let (id, client) = rig.clients[self.number % rig.clients.len()].clone();
         self.number += 1;
         let (filler, failed) = (self.filler.clone(), Rc::clone(&self.failed));
