@@ -76,6 +76,10 @@ impl Core {
     /// The task that cleans when puts will soon find no extent.
     pub(crate) async fn cleaner_task(self: Rc<Core>) {
         let mut fruitless = 0;
+        // The most extents that were empty since clients changed anything. To be as far as that again
+        // is no gain: what is packed ever anew may give up two and take two in turn, without end.
+        let mut best = 0;
+        let mut changes = None;
         loop {
             let (over, is_short) = {
                 let state = self.state.borrow();
@@ -89,11 +93,15 @@ impl Core {
             let share = if is_short { self.cleaning_share() } else { 0.10 };
             self.medium.queue().set_budget(Class::Rebalance, share);
             // A checkpoint alone may have freed what had died by itself.
-            let (empty, deaths) = {
-                let state = self.state.borrow();
-                (state.extents.empty(), state.deaths)
+            let deaths = {
+                let (state, counters) = (self.state.borrow(), self.counters.get());
+                let now = Some((state.deaths, counters.puts, counters.deletes));
+                if changes != now {
+                    (changes, best) = (now, state.extents.empty());
+                }
+                state.deaths
             };
-            let gained = || self.state.borrow().extents.empty() > empty;
+            let gained = || self.state.borrow().extents.empty() > best;
             let mut worked = is_short
                 && (matches!(self.reclaim_pass(4).await, Ok(done) if done.cleaned > 0) || gained());
             // What is packed ever anew without an extent more at the end is no gain. But the index
@@ -102,6 +110,7 @@ impl Core {
                 worked = self.tidy_runs().await;
             }
             fruitless = if gained() { 0 } else { fruitless + 1 };
+            best = best.max(self.state.borrow().extents.empty());
             // Something has died meanwhile: there may be something to gain after all.
             let changed = is_short && self.state.borrow().deaths != deaths;
             if (!worked || fruitless > FRUITLESS_MAX) && !changed {

@@ -79,7 +79,7 @@ fn the_store_does_what_its_model_does() {
 /// is in tests/stories/.
 #[test]
 fn what_failed_once_is_right() {
-    const SEEDS: [u64; 14] = [
+    const SEEDS: [u64; 15] = [
         // A full disk that did not open; a checkpoint that found no room; a delete refused too early.
         40_269_337,
         40_302_068,
@@ -98,6 +98,8 @@ fn what_failed_once_is_right() {
         100_792_701,
         // The cleaner waited for what waited for it.
         200_552_442,
+        // The cleaner packed a full disk without end.
+        300_681_084,
         // The suite took a stray write for harmless.
         100_368_225,
     ];
