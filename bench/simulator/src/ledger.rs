@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use isotherm_client::{ClientError, Locator};
+use isotherm_client::{Class, ClientError, Locator};
 use isotherm_seam::{Clock, Domain, draw};
 use isotherm_sim::SimClock;
 
@@ -57,6 +57,8 @@ pub struct Tally {
     pub skipped: u64,
     /// Bytes that were read and compared.
     pub bytes_read: u64,
+    /// Reads of fewer cells than are needed to decode that gave bytes behind a delete.
+    pub parts_seen_late: u64,
 }
 
 /// All objects of a run.
@@ -76,6 +78,12 @@ pub(crate) struct Ledger {
     pub(crate) watched: Option<u64>,
     pub(crate) story: Vec<String>,
     clock: SimClock,
+}
+
+/// Whether a range of so many bytes may lie in fewer cells than are needed to decode.
+fn is_part(locator: &Locator, len: u64) -> bool {
+    let cells = u64::from(locator.data_cells);
+    locator.class == Class::Stripe && len <= (cells - 1) * locator.len_bytes.div_ceil(cells)
 }
 
 /// Failures that are kept: the first says most.
@@ -289,7 +297,15 @@ impl Ledger {
             Some(saw) => {
                 self.tally.good += 1;
                 let entry = self.objects.get_mut(&object).expect("it was begun");
-                entry.events.push(Event { call, back, saw });
+                let is_part = entry.locator.is_some_and(|locator| is_part(&locator, len));
+                // A member that has missed a delete gives its cell until it hears of it, and fewer cells
+                // than are needed to decode may all be of such members. What it gives is right, and
+                // after a repair there is none: that is looked for by itself.
+                if saw == Saw::Bytes && is_part && entry.delete_called {
+                    self.tally.parts_seen_late += 1;
+                } else {
+                    entry.events.push(Event { call, back, saw });
+                }
             }
             None => self.tally.failed += 1,
         }

@@ -143,7 +143,7 @@ impl Inner {
             }
         }
         let mut shard = None;
-        let mut any_deleted = false;
+        let (mut any_deleted, mut is_harmed) = (false, false);
         for &(disk, key) in entries.iter().filter(|(_, key)| key.position & NOTE == 0) {
             match self.ask(disk, Ask::Stat { key }, Body::Empty, 0, terms).await {
                 Ok((given, _)) => {
@@ -151,7 +151,7 @@ impl Inner {
                     break;
                 }
                 Err(Fault::Failed(Failure::Deleted)) => any_deleted = true,
-                Err(_) => {}
+                Err(fault) => is_harmed |= fault.is_loss(),
             }
         }
         let stripe = match shard {
@@ -167,8 +167,11 @@ impl Inner {
                     }
                 }
             }
-            // Nothing but tombstones: finish the delete at every position of the group.
-            None if any_deleted => StripeRef::coded(group, object, number, 64, group_scheme, None),
+            // Nothing but tombstones: finish the delete at every position of the group. Or nothing but
+            // what is harmed: if no other member has anything, there is nothing to wait for.
+            None if any_deleted || is_harmed => {
+                StripeRef::coded(group, object, number, 64, group_scheme, None)
+            }
             None => return Healed::Later,
         };
         self.repair_stripe(&stripe, deep, terms).await
