@@ -14,8 +14,9 @@
 //!
 //! What may go wrong: a full disk has no extent for the run. As only a checkpoint gives extents back,
 //! the last one is then written once more, which needs none and lets what is dead be emptied. If
-//! nothing is, many runs become one, which gives up more than it takes. If there is no room beside
-//! that one, as a write failed, the last checkpoint is said again with the one run for the many.
+//! nothing is, what could not be emptied before is tried again. If that gains nothing, many runs
+//! become one, which gives up more than it takes. If there is no room beside that one, as a write
+//! failed, the last checkpoint is said again with the one run for the many.
 
 use std::ops::Range;
 use std::rc::Rc;
@@ -43,7 +44,7 @@ impl Core {
     pub(crate) async fn checkpoint(self: &Rc<Core>, clean: bool) -> Result<(), PutError> {
         self.begin_checkpoint().await?;
         self.state.borrow_mut().checkpoint.wanted = false;
-        let mut merges = true;
+        let (mut merges, mut retries) = (true, true);
         let result = loop {
             let result = self.write_checkpoint(clean).await;
             if result != Err(PutError::Full) {
@@ -51,6 +52,9 @@ impl Core {
             }
             // Each time that it gains something there is less to gain.
             if self.say_again().await {
+                continue;
+            }
+            if std::mem::take(&mut retries) && self.retry_offline().await {
                 continue;
             }
             if !std::mem::take(&mut merges) {
@@ -353,6 +357,17 @@ impl Core {
         self.count(|counters| counters.emptied += emptied.len() as u64);
         self.work.notify();
         self.progress.notify();
+    }
+
+    /// Tries once more to empty what could not be emptied. True if that has given room.
+    async fn retry_offline(self: &Rc<Core>) -> bool {
+        let (empty, durable) = {
+            let state = &mut *self.state.borrow_mut();
+            state.extents.retry_offline();
+            (state.extents.empty(), state.checkpoint.durable)
+        };
+        self.empty_dead(durable).await;
+        self.state.borrow().extents.empty() > empty
     }
 
     /// Makes sure that nothing in an extent can be taken for live again: a zone is reset, and on

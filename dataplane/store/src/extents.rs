@@ -90,7 +90,7 @@ pub struct ExtentCounts {
     pub sealed: u32,
     /// Empty once the next checkpoint is durable.
     pub dead: u32,
-    /// Could not be emptied; tried again at the next start.
+    /// Could not be emptied; tried again when a full disk needs it, and at the next start.
     pub offline: u32,
     /// A read of them failed.
     pub suspect: u32,
