@@ -57,6 +57,7 @@ enum Verb {
 }
 
 fn main() -> ExitCode {
+    end_quietly_without_reader();
     let outcome = match as_fio() {
         Some(arguments) => bench::BenchCommand::as_fio(arguments),
         None => run(Cli::parse().verb),
@@ -68,6 +69,18 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Whoever reads the results may stop before their end, as `head` does. Then nobody is left to tell
+/// it to: everything is undone as in any panic, but nothing is said.
+fn end_quietly_without_reader() {
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        let said = info.payload_as_str().unwrap_or_default();
+        if !(said.starts_with("failed printing to stdout") && said.contains("Broken pipe")) {
+            report(info);
+        }
+    }));
 }
 
 /// The arguments, where the program was started by a link called `fio`: scripts that know fio

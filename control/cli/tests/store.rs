@@ -260,3 +260,16 @@ fn a_bench_in_virtual_time_is_the_same_each_time() {
     assert!(std::fs::read(disk.path()).expect("there").iter().all(|byte| *byte == 0));
     assert_eq!(disk.isotherm(&["bench", "null:1G"], b"").status.code(), Some(1));
 }
+
+#[test]
+fn a_reader_that_stops_is_no_reason_to_complain() {
+    let disk = Disk::formatted();
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let output = Command::new(env!("CARGO_BIN_EXE_isotherm"))
+        .args(["store", "info", &disk.device()])
+        .stdout(writer)
+        .output()
+        .expect("it runs");
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+}
