@@ -361,6 +361,21 @@ impl Cluster {
             }
         }
         self.map = with_disk.apply(&change).expect("one disk for another");
+        self.hand_out_map();
+    }
+
+    /// Every cell is where it belongs: disks that came lately have what is older than they are.
+    pub(crate) fn are_filled(&mut self) {
+        let mut change = self.map.change();
+        let groups = self.map.groups.iter().map(|group| (group, group.filled()));
+        change.groups = groups.filter(|(old, new)| *old != new).map(|(_, new)| new).collect();
+        if !change.groups.is_empty() {
+            self.map = self.map.apply(&change).expect("members have more than before");
+            self.hand_out_map();
+        }
+    }
+
+    fn hand_out_map(&self) {
         for client in self.clients.iter().flatten() {
             client.set_map(self.map.clone());
         }

@@ -605,6 +605,7 @@ impl Run<'_> {
             return;
         }
         self.report.cells_mended += mended;
+        self.cluster.are_filled();
         let calm = self.cluster.now() + Nanos::from_secs(70);
         self.go_to(calm);
         let (requests, reserved, bufs) = self.cluster.held();

@@ -1,8 +1,9 @@
 //! Changes of the map, one version to a later one.
 //!
 //! What must always hold: `apply(old, diff(old, new)) == new`; a number never comes to name
-//! something else; members of a group change only with a higher epoch. Both ends check, as the
-//! one that applies a change did not make it.
+//! something else; members of a group change only with a higher epoch, and without one a member is
+//! never said to have less than before. Both ends check, as the one that applies a change did not
+//! make it.
 
 use serde::{Deserialize, Serialize};
 
@@ -69,6 +70,9 @@ pub enum ChangeError {
     /// The members of a group changed and its epoch did not rise, or it sank.
     #[error("{0} changes without a higher epoch")]
     Epoch(GroupId),
+    /// A member of a group would be one since later than before.
+    #[error("a member of {0} would have less than before, without a higher epoch")]
+    Since(GroupId),
     /// The map that comes out breaks a rule.
     #[error(transparent)]
     Map(#[from] MapError),
@@ -149,8 +153,9 @@ impl ClusterMap {
         Ok(new)
     }
 
-    /// The group with another disk at one position and the next epoch. The map stays as it is:
-    /// put the group into a [`change`](ClusterMap::change).
+    /// The group with another disk at one position and the next epoch, since which the disk is a
+    /// member. The map stays as it is: put the group into a [`change`](ClusterMap::change). When
+    /// repair has filled the disk, put [`Group::filled`] into another.
     ///
     /// # Errors
     /// If the disk takes nothing new, is a member already, or its node or rack would hold more
@@ -173,6 +178,7 @@ impl ClusterMap {
             return Err(ReplaceError::NotIn(disk));
         }
         group.epoch += 1;
+        group.since[position] = group.epoch;
         Ok(group)
     }
 
@@ -202,6 +208,12 @@ impl ClusterMap {
                 group.epoch < old.epoch || group.epoch == old.epoch && group.members != old.members
             }) {
                 return Err(ChangeError::Epoch(group.id));
+            }
+            if self.group(group.id).is_some_and(|old| {
+                let mut both = group.since.iter().zip(&old.since);
+                group.epoch == old.epoch && both.any(|(since, old)| since > old)
+            }) {
+                return Err(ChangeError::Since(group.id));
             }
         }
         Ok(())

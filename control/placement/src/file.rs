@@ -1,7 +1,7 @@
 //! Maps and changes as bytes: for a file, a store of metadata, a message.
 //!
 //! ```text
-//! isotherm-map 1 5d8a3c01\n          kind, format version, CRC32C of all that follows
+//! isotherm-map 2 5d8a3c01\n          kind, format version, CRC32C of all that follows
 //! {"cluster":"…","version":7,"scheme":"4+2","nodes":[\n
 //! {"no":0,"name":"node-0","cores":["10.0.0.1:7000"]},\n      one entry a line
 //! …
@@ -15,17 +15,24 @@
 //! What must always hold: a map is valid before it is written and after it was read. A field that
 //! this version does not know is refused, not skipped: whoever added it changed where data lies,
 //! and writing the map back would lose it. So a new field is a new format version.
+//!
+//! | version | what is different |
+//! |---|---|
+//! | 1 | groups don't say since when each member is one: since the epoch that they have, at the least |
+//! | 2 | they do |
+//!
+//! All versions are read, the last one is written.
 
 use serde::{Deserialize, Serialize};
 
 use isotherm_erasure::{Scheme, crc32c};
 
 use crate::change::MapDiff;
-use crate::map::{ClusterMap, Disk, Group, Node};
+use crate::map::{ClusterMap, Disk, DiskNo, Group, GroupId, Node};
 use crate::validate::MapError;
 
-/// The only format version so far.
-const FORMAT: u32 = 1;
+/// The format version that is written.
+const FORMAT: u32 = 2;
 const MAP: &str = "isotherm-map";
 const DIFF: &str = "isotherm-map-change";
 
@@ -67,7 +74,7 @@ struct Head<'a> {
 /// The body of the file as it is read.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Body {
+struct Body<G> {
     #[serde(with = "crate::text::hex16")]
     cluster: [u8; 16],
     version: u64,
@@ -75,7 +82,38 @@ struct Body {
     scheme: Scheme,
     nodes: Vec<Node>,
     disks: Vec<Disk>,
-    groups: Vec<Group>,
+    groups: Vec<G>,
+}
+
+/// The body of a change of version 1.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Diff1 {
+    #[serde(with = "crate::text::hex16")]
+    cluster: [u8; 16],
+    from: u64,
+    to: u64,
+    nodes: Vec<Node>,
+    disks: Vec<Disk>,
+    groups: Vec<Group1>,
+}
+
+/// A group of version 1.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Group1 {
+    id: GroupId,
+    epoch: u64,
+    members: Vec<DiskNo>,
+}
+
+impl From<Group1> for Group {
+    fn from(group: Group1) -> Group {
+        let Group1 { id, epoch, members } = group;
+        // Some are members for longer, and nobody knows which.
+        let since = vec![epoch; members.len()];
+        Group { id, epoch, members, since }
+    }
 }
 
 impl ClusterMap {
@@ -100,11 +138,20 @@ impl ClusterMap {
     /// # Errors
     /// If they are of something else, of an unknown version, damaged, or the map breaks a rule.
     pub fn from_bytes(bytes: &[u8]) -> Result<ClusterMap, FileError> {
-        let body: Body = serde_json::from_slice(unframed(MAP, bytes)?)?;
-        let Body { cluster, version, scheme, nodes, disks, groups } = body;
-        let map = ClusterMap { cluster, version, scheme, nodes, disks, groups };
+        let map = match unframed(MAP, bytes)? {
+            (1, body) => serde_json::from_slice::<Body<Group1>>(body)?.into_map(),
+            (_, body) => serde_json::from_slice::<Body<Group>>(body)?.into_map(),
+        };
         map.validate()?;
         Ok(map)
+    }
+}
+
+impl<G: Into<Group>> Body<G> {
+    fn into_map(self) -> ClusterMap {
+        let Body { cluster, version, scheme, nodes, disks, groups } = self;
+        let groups = groups.into_iter().map(Into::into).collect();
+        ClusterMap { cluster, version, scheme, nodes, disks, groups }
     }
 }
 
@@ -120,7 +167,13 @@ impl MapDiff {
     /// # Errors
     /// If they are of something else, of an unknown version, or damaged.
     pub fn from_bytes(bytes: &[u8]) -> Result<MapDiff, FileError> {
-        Ok(serde_json::from_slice(unframed(DIFF, bytes)?)?)
+        let (format, body) = unframed(DIFF, bytes)?;
+        if format != 1 {
+            return Ok(serde_json::from_slice(body)?);
+        }
+        let Diff1 { cluster, from, to, nodes, disks, groups } = serde_json::from_slice(body)?;
+        let groups = groups.into_iter().map(Group::from).collect();
+        Ok(MapDiff { cluster, from, to, nodes, disks, groups })
     }
 }
 
@@ -141,7 +194,8 @@ fn framed(kind: &str, body: &str) -> Vec<u8> {
     format!("{kind} {FORMAT} {:08x}\n{body}", crc32c(body.as_bytes())).into_bytes()
 }
 
-fn unframed<'a>(kind: &'static str, bytes: &'a [u8]) -> Result<&'a [u8], FileError> {
+/// The format version and the body.
+fn unframed<'a>(kind: &'static str, bytes: &'a [u8]) -> Result<(u32, &'a [u8]), FileError> {
     let foreign = || FileError::Foreign(kind);
     let end = bytes.iter().take(64).position(|&byte| byte == b'\n').ok_or_else(foreign)?;
     let (line, body) = (&bytes[..end], &bytes[end + 1..]);
@@ -150,16 +204,16 @@ fn unframed<'a>(kind: &'static str, bytes: &'a [u8]) -> Result<&'a [u8], FileErr
     let (format, checksum) = rest.and_then(|rest| rest.split_once(' ')).ok_or_else(foreign)?;
     // The version first: what a later one has behind it is its own affair.
     let version: u32 = format.parse().map_err(|_| foreign())?;
-    if version != FORMAT {
+    if !(1..=FORMAT).contains(&version) {
         return Err(FileError::Format(version));
     }
     let written = u32::from_str_radix(checksum, 16).map_err(|_| foreign())?;
-    if format!("{FORMAT} {written:08x}") != format!("{format} {checksum}") {
+    if format!("{version} {written:08x}") != format!("{format} {checksum}") {
         return Err(foreign());
     }
     let found = crc32c(body);
     if found != written {
         return Err(FileError::Damaged { written, found });
     }
-    Ok(body)
+    Ok((version, body))
 }

@@ -327,7 +327,8 @@ impl Planner {
             for at in (1..members.len()).rev() {
                 members.swap(at, draws.below(at as u64 + 1) as usize);
             }
-            list.push(Group { id: GroupId(list.len() as u32), epoch: 1, members });
+            let since = vec![1; members.len()];
+            list.push(Group { id: GroupId(list.len() as u32), epoch: 1, members, since });
         }
         Ok(())
     }

@@ -113,6 +113,25 @@ pub struct Group {
     pub epoch: u64,
     /// The disk at each position, 0 to k+m-1. Cell p of a stripe lies on member p.
     pub members: Vec<DiskNo>,
+    /// For each of them the epoch from which on it has its part of whatever was put, but for what
+    /// notes say: that with which it came, and 1 once repair has given it what is older.
+    pub since: Vec<u64>,
+}
+
+impl Group {
+    /// Whether the member at a position was given its part of what was put under an epoch, if
+    /// there is no note that says otherwise.
+    #[must_use]
+    pub fn has_since(&self, position: u16, epoch: u64) -> bool {
+        self.since.get(usize::from(position)).is_some_and(|&since| since <= epoch)
+    }
+
+    /// The group after a repair that was shown all that is kept, on disks that all answered, and
+    /// has left nothing for later: every member has its part of everything.
+    #[must_use]
+    pub fn filled(&self) -> Group {
+        Group { since: vec![1; self.members.len()], ..self.clone() }
+    }
 }
 
 /// All that is needed to find data.

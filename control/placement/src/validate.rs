@@ -92,6 +92,9 @@ pub enum MapError {
     /// Epochs count from 1.
     #[error("{0} has no epoch, or one above 2^53")]
     GroupEpoch(GroupId),
+    /// Not each member of a group has an epoch since when it is one, from 1 to the group's.
+    #[error("{0} does not say for each member since which of its epochs it is one")]
+    GroupSince(GroupId),
     /// A group's members are wrong.
     #[error("{0}: {1}")]
     Group(GroupId, MembersError),
@@ -239,6 +242,10 @@ impl ClusterMap {
             domains
                 .check(&group.members, cells, max)
                 .map_err(|error| MapError::Group(place, error))?;
+            let are_epochs = group.since.iter().all(|since| (1..=group.epoch).contains(since));
+            if group.since.len() != cells || !are_epochs {
+                return Err(MapError::GroupSince(place));
+            }
         }
         Ok(())
     }

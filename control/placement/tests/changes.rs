@@ -18,7 +18,7 @@ fn changed(map: &ClusterMap, seed: u64) -> ClusterMap {
     let mut new = map.clone();
     for _ in 0..1 + draws.below(4) {
         let mut change = new.change();
-        match draws.below(5) {
+        match draws.below(6) {
             0 => {
                 let (nodes, disks) = (1 + draws.below(2) as u32, draws.below(4) as u32);
                 let (nodes, disks) =
@@ -36,6 +36,11 @@ fn changed(map: &ClusterMap, seed: u64) -> ClusterMap {
                 let mut node = new.nodes[draws.below(new.nodes.len() as u64) as usize].clone();
                 node.admin = draws.happens(0.5).then(|| node.cores[0]);
                 change.nodes.push(node);
+            }
+            3 => {
+                for group in new.groups.iter().filter(|group| group.filled() != **group) {
+                    change.groups.push(group.filled());
+                }
             }
             _ => {
                 for id in 0..new.groups.len() as u32 {
@@ -134,10 +139,24 @@ fn a_member_is_replaced_within_the_rules() {
     let spare = (0..24).map(DiskNo).find(|&no| no != old && node(no) == node(old)).unwrap();
     let new = map.replace(GroupId(5), 2, spare).unwrap();
     assert_eq!((new.epoch, new.members[2]), (2, spare));
+    assert_eq!(new.since, [1, 1, 2, 1, 1, 1]);
+    assert!(new.has_since(2, 2) && !new.has_since(2, 1) && new.has_since(3, 1));
+    assert!(!new.has_since(6, 9), "it has no such member");
     let mut change = map.change();
     change.groups.push(new.clone());
     let later = map.apply(&change).unwrap();
     assert_eq!(later.group(GroupId(5)), Some(&new));
+    // Repair has filled it: the same row of members, one of which has more than before.
+    let mut change = later.change();
+    change.groups.push(new.filled());
+    let filled = later.apply(&change).unwrap();
+    assert_eq!(
+        filled.group(GroupId(5)).map(|group| (group.epoch, group.has_since(2, 1))),
+        Some((2, true))
+    );
+    let mut back = filled.change();
+    back.groups.push(new.clone());
+    assert_eq!(filled.apply(&back), Err(ChangeError::Since(GroupId(5))), "it has less at once");
 
     let member = group.members[0];
     assert_eq!(

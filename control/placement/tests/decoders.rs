@@ -11,14 +11,15 @@ mod support;
 use std::path::Path;
 
 use isotherm_placement::{ClusterMap, DiskNo, MapDiff};
-use support::{build, fleet, usual};
+use support::{build, fleet};
 
 fn inputs() -> usize {
     std::env::var("ISOTHERM_INPUTS").map_or(20_000, |text| text.parse().expect("a number"))
 }
 
-fn framed(kind: &str, body: &[u8]) -> Vec<u8> {
-    let mut bytes = format!("{kind} 1 {:08x}\n", isotherm_erasure::crc32c(body)).into_bytes();
+fn framed(kind: &str, version: u32, body: &[u8]) -> Vec<u8> {
+    let crc = isotherm_erasure::crc32c(body);
+    let mut bytes = format!("{kind} {version} {crc:08x}\n").into_bytes();
     bytes.extend(body);
     bytes
 }
@@ -75,7 +76,8 @@ fn any_map() {
     bolero::check!().with_iterations(inputs()).for_each(|input: &[u8]| {
         take_map(input);
         for body in bodies(input, body(&sound)) {
-            take_map(&framed("isotherm-map", &body));
+            take_map(&framed("isotherm-map", 1, &body));
+            take_map(&framed("isotherm-map", 2, &body));
         }
     });
 }
@@ -100,7 +102,8 @@ fn any_change() {
     bolero::check!().with_iterations(inputs()).for_each(|input: &[u8]| {
         take_change(input, &map);
         for body in bodies(input, body(&sound)) {
-            take_change(&framed("isotherm-map-change", &body), &map);
+            take_change(&framed("isotherm-map-change", 1, &body), &map);
+            take_change(&framed("isotherm-map-change", 2, &body), &map);
         }
     });
 }
@@ -118,12 +121,12 @@ fn sound_samples_are_taken() {
     let taken = (0..body(&sound).len() as u16).filter(|at| {
         let [low, high] = at.to_le_bytes();
         let [_, edited] = bodies(&[low, high, 1, 3], body(&sound));
-        take_map(&framed("isotherm-map", &edited))
+        take_map(&framed("isotherm-map", 2, &edited))
     });
     assert!(taken.count() > 20);
 }
 
-/// Writes the corpus anew: whole files, and their bodies alone.
+/// Writes the corpus anew: whole files, and their bodies alone. Those of version 1 stay.
 #[test]
 #[ignore = "writes into the source folder"]
 fn keep_a_corpus() {
@@ -135,14 +138,6 @@ fn keep_a_corpus() {
         std::fs::write(folder.join(format!("{name}-body")), body(bytes)).unwrap();
     };
     let map = small();
-    keep("any_map", "small", &map.to_bytes().unwrap());
-    let mut racks = build("4+2", fleet(0, 6, 1, 0, None), 2).unwrap();
-    racks.groups.truncate(2);
-    keep("any_map", "no-racks", &racks.to_bytes().unwrap());
-    let mut empty = usual(1);
-    empty.groups.clear();
-    empty.disks.clear();
-    keep("any_map", "no-disks", &empty.to_bytes().unwrap());
-    keep("any_change", "each-kind", &sample_change(&map).to_bytes());
-    keep("any_change", "nothing", &map.change().to_bytes());
+    keep("any_map", "small-2", &map.to_bytes().unwrap());
+    keep("any_change", "each-kind-2", &sample_change(&map).to_bytes());
 }

@@ -5,7 +5,8 @@ mod support;
 use std::path::{Path, PathBuf};
 
 use isotherm_placement::{
-    ClusterMap, DiskNo, DiskState, FileError, GroupId, Load, MapDiff, MapError, replica_positions,
+    ClusterMap, DiskNo, DiskState, FileError, Group, GroupId, Load, MapDiff, MapError,
+    replica_positions,
 };
 use support::{OPTIONS, build, draws, fleet, usual};
 
@@ -31,6 +32,7 @@ fn sample() -> ClusterMap {
         group.members = members.map(DiskNo).to_vec();
     }
     map.groups[1].epoch = 12;
+    map.groups[1].since = vec![1, 12, 7];
     map
 }
 
@@ -43,13 +45,34 @@ fn change() -> MapDiff {
     change
 }
 
+/// What version 1 did not say: members are such since the epoch that their group has.
+fn as_version_1(groups: &mut [Group]) {
+    for group in groups {
+        group.since.fill(group.epoch);
+    }
+}
+
+#[test]
+fn what_version_1_has_written_is_read() {
+    let mut map = sample();
+    as_version_1(&mut map.groups);
+    assert_eq!(ClusterMap::from_bytes(&std::fs::read(golden("map-1")).unwrap()).unwrap(), map);
+    let mut diff = change();
+    as_version_1(&mut diff.groups);
+    assert_eq!(MapDiff::from_bytes(&std::fs::read(golden("change-1")).unwrap()).unwrap(), diff);
+    // A field of version 2 in a file of version 1.
+    let text = String::from_utf8(sample().to_bytes().unwrap()).unwrap();
+    let bytes = text.replacen("isotherm-map 2", "isotherm-map 1", 1).into_bytes();
+    assert!(matches!(ClusterMap::from_bytes(&bytes), Err(FileError::Json(_))));
+}
+
 #[test]
 fn the_bytes_never_change() {
-    let kept = std::fs::read(golden("map-1")).unwrap();
+    let kept = std::fs::read(golden("map-2")).unwrap();
     let map = sample();
     assert_eq!(String::from_utf8(map.to_bytes().unwrap()), String::from_utf8(kept.clone()));
     assert_eq!(ClusterMap::from_bytes(&kept).unwrap(), map);
-    let kept = std::fs::read(golden("change-1")).unwrap();
+    let kept = std::fs::read(golden("change-2")).unwrap();
     assert_eq!(String::from_utf8(change().to_bytes()), String::from_utf8(kept.clone()));
     assert_eq!(MapDiff::from_bytes(&kept).unwrap(), change());
 }
@@ -60,7 +83,7 @@ fn the_bytes_never_change() {
 fn keep_golden_files() {
     std::fs::create_dir_all(golden("")).unwrap();
     for (name, bytes) in
-        [("map-1", sample().to_bytes().unwrap()), ("change-1", change().to_bytes())]
+        [("map-2", sample().to_bytes().unwrap()), ("change-2", change().to_bytes())]
     {
         assert!(!golden(name).exists(), "{name} is pinned");
         std::fs::write(golden(name), bytes).unwrap();
@@ -130,7 +153,7 @@ fn every_flipped_bit_and_every_cut_is_seen() {
 /// The file with another body, and the checksum that fits it.
 fn resealed(body: &str) -> Vec<u8> {
     let checksum = isotherm_erasure::crc32c(body.as_bytes());
-    format!("isotherm-map 1 {checksum:08x}\n{body}").into_bytes()
+    format!("isotherm-map 2 {checksum:08x}\n{body}").into_bytes()
 }
 
 #[test]
@@ -139,13 +162,13 @@ fn sound_bytes_that_make_no_map_are_refused() {
     let (first, body) = text.split_once('\n').unwrap();
     let read = |bytes: &[u8]| ClusterMap::from_bytes(bytes).unwrap_err();
 
-    let newer = format!("{}\nanything", first.replace(" 1 ", " 2 "));
-    assert!(matches!(read(newer.as_bytes()), FileError::Format(2)));
+    let newer = format!("{}\nanything", first.replace(" 2 ", " 3 "));
+    assert!(matches!(read(newer.as_bytes()), FileError::Format(3)));
     for foreign in [
-        &text.replace("isotherm-map 1", "isotherm-map-change 1"),
-        &text.replace("isotherm-map 1", "isotherm-map 01"),
-        &text.replace("isotherm-map 1", "isotherm-map +1"),
-        &text.replace("isotherm-map 1", "isotherm-map  1"),
+        &text.replace("isotherm-map 2", "isotherm-map-change 2"),
+        &text.replace("isotherm-map 2", "isotherm-map 02"),
+        &text.replace("isotherm-map 2", "isotherm-map +2"),
+        &text.replace("isotherm-map 2", "isotherm-map  2"),
         &text.replace(first, &first.to_uppercase()),
         body,
         "",
@@ -172,6 +195,8 @@ fn sound_bytes_that_make_no_map_are_refused() {
         ("\"version\":9007199254740992", "\"version\":-1"),
         ("\"core\":1", "\"core\":65536"),
         ("\"epoch\":12", "\"epoch\":1.5"),
+        ("[1,12,7]", "[1,12,null]"),
+        (",\"since\":[1,12,7]", ""),
         ("10.0.0.0:7000", "node-0:7000"),
         ("}\n]}\n", "}\n]}\nmore"),
         ("}\n]}\n", "}\n]\n"),

@@ -92,6 +92,10 @@ fn rules_of_groups() {
     for bad in [0, (1 << 53) + 1] {
         assert_eq!(broken(|m| m.groups[9].epoch = bad), MapError::GroupEpoch(GroupId(9)));
     }
+    for bad in [0, 2] {
+        assert_eq!(broken(|m| m.groups[9].since[3] = bad), MapError::GroupSince(GroupId(9)));
+    }
+    assert_eq!(broken(|map| map.groups[9].since.truncate(5)), MapError::GroupSince(GroupId(9)));
     let members =
         |how: &dyn Fn(&mut Vec<DiskNo>)| match broken(|map| how(&mut map.groups[9].members)) {
             MapError::Group(GroupId(9), error) => error,

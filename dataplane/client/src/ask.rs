@@ -8,13 +8,14 @@ use std::ops::Range;
 
 use bytes::Bytes;
 use isotherm_placement::DiskNo;
-use isotherm_seam::{Key, Mono, Nanos};
+use isotherm_seam::{Mono, Nanos};
 use isotherm_transport::{Body, CallError, Frame, PeerAddr};
 use isotherm_wire::{Answer, Ask, Class, Failure, Given, Request, crc32c_combine};
 
 use crate::client::Inner;
 use crate::layout::StripeRef;
 use crate::links::Link;
+use crate::put::Coded;
 
 /// Between two questions to a disk that does not answer, and how long each waits.
 const PROBE_EVERY: Nanos = Nanos::from_millis(500);
@@ -214,17 +215,19 @@ impl Inner {
         self.patience.borrow().slow_after().min(self.config.hedge_after)
     }
 
-    /// Puts a cell. `crcs` are those of all cells of the stripe, empty for copies.
+    /// Puts a cell, under the epoch of the stripe's put. `crcs` are those of all cells of the
+    /// stripe, empty for copies.
     pub(crate) async fn store(
         &self,
         stripe: &StripeRef,
         cell: usize,
-        payload: Bytes,
-        crc: u32,
+        coded: &Coded,
         crcs: &Bytes,
+        epoch: u64,
         terms: Terms,
     ) -> Result<(), Fault> {
         let key = stripe.key(cell);
+        let (payload, crc) = (coded.cells[cell].clone(), coded.crcs[cell]);
         let cells = (crcs.len() / 4) as u32;
         let body_crc = match cells {
             0 => crc,
@@ -232,39 +235,22 @@ impl Inner {
         };
         let chunks = [crcs.clone(), payload];
         let chunks = chunks.into_iter().filter(|chunk| !chunk.is_empty()).collect();
-        self.store_shard(key, stripe.codec_id(), cells, Body::Chunks(chunks), body_crc, terms).await
+        let disk = self.member(stripe.group, key.position).ok_or(Fault::Silent)?;
+        let ask = Ask::Put { key, epoch, codec: stripe.codec_id(), expires_s: 0, cells };
+        self.store_shard(disk, ask, Body::Chunks(chunks), body_crc, terms).await
     }
 
-    /// Puts a shard of any kind.
+    /// Puts a shard of any kind: a note is on a disk that need not be the one that its position
+    /// names.
     pub(crate) async fn store_shard(
         &self,
-        key: Key,
-        codec: u8,
-        cells: u32,
-        body: Body,
-        body_crc: u32,
-        terms: Terms,
-    ) -> Result<(), Fault> {
-        let group = isotherm_placement::GroupId(key.group);
-        let disk = self.member(group, key.position & !crate::layout::NOTE).ok_or(Fault::Silent)?;
-        self.store_on(disk, key, codec, cells, body, body_crc, terms).await
-    }
-
-    /// Puts a shard on a disk that need not be the one that its position names: a note.
-    #[expect(clippy::too_many_arguments, reason = "all of a put, from one place")]
-    pub(crate) async fn store_on(
-        &self,
         disk: DiskNo,
-        key: Key,
-        codec: u8,
-        cells: u32,
+        ask: Ask,
         body: Body,
         body_crc: u32,
         terms: Terms,
     ) -> Result<(), Fault> {
-        let group = isotherm_placement::GroupId(key.group);
-        let epoch = self.epoch(group);
-        let ask = Ask::Put { key, epoch, codec, expires_s: 0, cells };
+        let Ask::Put { key, .. } = ask else { unreachable!("a put") };
         let (given, _) = self.ask(disk, ask, body, body_crc, terms).await?;
         if given.shard.key == key { Ok(()) } else { Err(Fault::Foreign) }
     }
@@ -280,6 +266,14 @@ impl Inner {
 
     pub(crate) fn epoch(&self, group: isotherm_placement::GroupId) -> u64 {
         self.map.borrow().group(group).map_or(0, |group| group.epoch)
+    }
+
+    /// From which epoch on a member has its part of what was put; none is ever as late as that of
+    /// what is no member.
+    pub(crate) fn since(&self, group: isotherm_placement::GroupId, position: u16) -> u64 {
+        let map = self.map.borrow();
+        let since = map.group(group).and_then(|group| group.since.get(usize::from(position)));
+        since.copied().unwrap_or(u64::MAX)
     }
 
     fn peer_of(&self, disk: DiskNo) -> Option<(isotherm_wire::DiskUuid, PeerAddr)> {

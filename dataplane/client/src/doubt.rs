@@ -11,8 +11,8 @@
 //! are gone.
 //!
 //! Tombstones don't last for ever. When disks that found harm have cells, and a member that is to be
-//! trusted says that it has none, the stripe was deleted so long ago that the others have dropped
-//! their tombstones, and was forgotten where the harm is: [`Inner::is_forgotten`].
+//! trusted and was given its cell has none, the stripe was deleted so long ago that the others have
+//! dropped their tombstones, and was forgotten where the harm is: [`Inner::is_forgotten`].
 //!
 //! A healthy cluster pays nothing for it: no disk is in doubt, nobody is asked twice.
 
@@ -23,6 +23,7 @@ use isotherm_wire::{Ask, Class as Work, Doubt, Failure};
 use crate::ask::{Fault, Terms};
 use crate::client::{Client, Inner};
 use crate::error::{ClientError, Refusal};
+use crate::forgotten::{Testimony, Verdict, Word, judge};
 use crate::gather::Gather;
 use crate::layout::StripeRef;
 
@@ -156,42 +157,36 @@ impl Inner {
         }
     }
 
-    /// Whether what is left of a stripe was deleted long ago: every member answers, none that is to
-    /// be trusted has a cell, one says that it has none, and no note says that a put left it out.
-    ///
-    /// If it was not deleted, then each member of the group has either found harm or lost its cell:
-    /// more than the code survives. Where a member has come since the cells were put, it may have
-    /// none for that reason: the epoch of the cells is then less than the group's.
-    ///
-    /// `None` if that can't be said now.
+    /// Whether what is left of a stripe was deleted long ago ([`judge`]). `None` if that can't be
+    /// said now.
     pub(crate) async fn is_forgotten(&self, stripe: &StripeRef, terms: Terms) -> Option<bool> {
-        let epoch = self.epoch(stripe.group);
+        let mut members = Vec::with_capacity(stripe.cells());
         let mut asks = Gather::new();
         for cell in 0..stripe.cells() {
             let key = stripe.key(cell);
+            let since = self.since(stripe.group, key.position);
+            members.push(Testimony { word: Word::Out, is_trusted: false, since });
             let disk = self.member(stripe.group, key.position);
-            let Some(disk) = disk.filter(|&disk| self.is_in_use(disk)) else { return Some(false) };
-            asks.add(cell, self.ask(disk, Ask::Stat { key }, Body::Empty, 0, terms));
-        }
-        let mut is_absent = false;
-        while let Some((cell, result)) = asks.next().await {
-            let is_trusted = self.doubt_of_cell(stripe, cell) < Doubt::Harmed;
-            match result {
-                Ok((given, _)) if is_trusted || given.shard.epoch != epoch => return Some(false),
-                Err(Fault::Failed(Failure::Io | Failure::Damaged)) if is_trusted => {
-                    return Some(false);
-                }
-                Ok(_) | Err(Fault::Failed(Failure::Io | Failure::Damaged)) => {}
-                Err(Fault::Failed(Failure::NotFound)) => is_absent |= is_trusted,
-                Err(Fault::Failed(Failure::Deleted)) => return Some(true),
-                Err(_) => return None,
+            if let Some(disk) = disk.filter(|&disk| self.is_in_use(disk)) {
+                asks.add(cell, self.ask(disk, Ask::Stat { key }, Body::Empty, 0, terms));
             }
         }
-        if !is_absent {
-            return Some(false);
+        while let Some((cell, result)) = asks.next().await {
+            members[cell].is_trusted = self.doubt_of_cell(stripe, cell) < Doubt::Harmed;
+            members[cell].word = match result {
+                Ok((given, _)) => Word::Has { epoch: given.shard.epoch },
+                Err(Fault::Failed(Failure::Io | Failure::Damaged)) => Word::Unreadable,
+                Err(Fault::Failed(Failure::NotFound)) => Word::Absent,
+                Err(Fault::Failed(Failure::Deleted)) => Word::Deleted,
+                Err(_) => Word::Silent,
+            };
         }
-        let notes = self.notes(stripe).await?;
-        Some(notes.is_empty())
+        match judge(&members) {
+            Verdict::Deleted => Some(true),
+            Verdict::NotDeleted => Some(false),
+            Verdict::Unknown => None,
+            Verdict::DeletedUnlessNoted => Some(self.notes(stripe).await?.is_empty()),
+        }
     }
 
     /// Other members one after the other, as far as they answer, until one has its cell.

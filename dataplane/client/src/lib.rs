@@ -21,6 +21,7 @@
 //! | `codecs.rs`   | codecs that are kept                                                |
 //! | `delete.rs`   | tombstones                                                          |
 //! | `doubt.rs`    | what disks give that may have lost a tombstone                      |
+//! | `forgotten.rs` | what was deleted so long ago that only harmed disks have it         |
 //! | `disks.rs`    | disks asked one by one                                              |
 //! | `list.rs`     | what there is                                                       |
 //! | `stat.rs`     | how an object is                                                    |
@@ -40,6 +41,7 @@ mod delete;
 mod disks;
 mod doubt;
 mod error;
+mod forgotten;
 #[cfg(feature = "tokio")]
 mod front;
 mod gather;

@@ -297,13 +297,9 @@ impl Inner {
         let cell_terms = Terms { until: patience.min(terms.until), ..terms };
         let prefix = coded.prefix(stripe);
         let mut puts = Gather::new();
-        let shunned = self.shunned(stripe);
-        for (cell, payload) in coded.cells.iter().enumerate() {
-            if shunned == Some(cell) {
-                continue;
-            }
-            let crc = coded.crcs[cell];
-            puts.add(cell, self.store(stripe, cell, payload.clone(), crc, &prefix, cell_terms));
+        let (shunned, epoch) = (self.shunned(stripe), self.epoch(stripe.group));
+        for cell in (0..stripe.cells()).filter(|&cell| shunned != Some(cell)) {
+            puts.add(cell, self.store(stripe, cell, coded, &prefix, epoch, cell_terms));
         }
         let mut kept = Vec::with_capacity(stripe.cells());
         let mut missing: Vec<_> = shunned.into_iter().map(|cell| (cell, Fault::Silent)).collect();
@@ -361,7 +357,8 @@ impl Inner {
         kept: &[usize],
         terms: Terms,
     ) -> bool {
-        let key = note::key(stripe, cell);
+        let (key, epoch) = (note::key(stripe, cell), self.epoch(stripe.group));
+        let ask = Ask::Put { key, epoch, codec: note::NOTE_CODEC, expires_s: 0, cells: 0 };
         let bytes = Bytes::from(note::encode(stripe, cell, crc));
         let body_crc = crc32c(&bytes);
         let mut members =
@@ -373,7 +370,7 @@ impl Inner {
                 && let Some(disk) = members.next()
             {
                 let body = Body::from(bytes.clone());
-                puts.add(0, self.store_on(disk, key, note::NOTE_CODEC, 0, body, body_crc, terms));
+                puts.add(0, self.store_shard(disk, ask.clone(), body, body_crc, terms));
             }
             match puts.next().await {
                 Some((_, Ok(()))) => durable += 1,

@@ -9,7 +9,8 @@
 //!
 //! What must always hold: nothing is put back before so many members have said that it is not
 //! deleted that no acknowledged delete can have been missed; what is put has the CRC that the
-//! stripe's referrer knows, where one is at hand.
+//! stripe's referrer knows, where one is at hand, and the epoch under which the stripe was put,
+//! which tells who was given a cell of it ([`crate::forgotten`]).
 
 use std::collections::BTreeMap;
 
@@ -195,6 +196,7 @@ impl Inner {
         let (mut is_absent, mut trusted) = (0, 0);
         // Of those that are to be trusted.
         let (mut sure_good, mut sure_absent) = (0, 0);
+        let mut epoch: Option<u64> = None;
         while let Some((cell, result)) = asks.next().await {
             let is_sure = usize::from(self.doubt_of_cell(stripe, cell) < Doubt::Harmed);
             match &result {
@@ -206,7 +208,10 @@ impl Inner {
                 Err(_) => {}
             }
             match result {
-                Ok((given, _)) if is_cell(stripe, cell, &given.shard) => good.push(cell),
+                Ok((given, _)) if is_cell(stripe, cell, &given.shard) => {
+                    epoch = epoch.into_iter().chain([given.shard.epoch]).min();
+                    good.push(cell);
+                }
                 Ok(_) => bad.push(cell),
                 Err(Fault::Failed(Failure::Deleted)) => deleted = true,
                 Err(fault) if fault.is_loss() => {
@@ -261,13 +266,15 @@ impl Inner {
             }
             return Healed::Later;
         }
-        self.rebuild_cells(stripe, &bad, answered == stripe.cells(), terms).await
+        let epoch = epoch.unwrap_or_else(|| self.epoch(stripe.group));
+        self.rebuild_cells(stripe, &bad, epoch, answered == stripe.cells(), terms).await
     }
 
     async fn rebuild_cells(
         &self,
         stripe: &StripeRef,
         bad: &[usize],
+        epoch: u64,
         all_answered: bool,
         terms: Terms,
     ) -> Healed {
@@ -283,8 +290,7 @@ impl Inner {
         let prefix = coded.prefix(stripe);
         let mut puts = Gather::new();
         for &cell in bad {
-            let payload = coded.cells[cell].clone();
-            puts.add(cell, self.store(stripe, cell, payload, coded.crcs[cell], &prefix, terms));
+            puts.add(cell, self.store(stripe, cell, &coded, &prefix, epoch, terms));
         }
         let mut mended = 0;
         while let Some((_, result)) = puts.next().await {
@@ -299,6 +305,21 @@ impl Inner {
             self.drop_notes(stripe, terms).await;
         }
         Healed::Mended { cells: mended }
+    }
+
+    /// The epoch under which a stripe was put, as its other cells have it.
+    async fn put_epoch(&self, stripe: &StripeRef, wrong: usize, terms: Terms) -> Option<u64> {
+        let mut asks = Gather::new();
+        for cell in (0..stripe.cells()).filter(|&cell| cell != wrong) {
+            let key = stripe.key(cell);
+            let Some(disk) = self.member(stripe.group, key.position) else { continue };
+            asks.add(cell, self.ask(disk, Ask::Stat { key }, Body::Empty, 0, terms));
+        }
+        let mut epoch: Option<u64> = None;
+        while let Some((_, result)) = asks.next().await {
+            epoch = epoch.into_iter().chain(result.ok().map(|(given, _)| given.shard.epoch)).min();
+        }
+        epoch
     }
 
     /// Every cell is there: the notes have served.
@@ -353,7 +374,9 @@ impl Inner {
         let begun = self.in_background("mend", move |inner| async move {
             match wrong {
                 Some(cell) => {
-                    inner.rebuild_cells(&stripe, &[cell], false, terms).await;
+                    if let Some(epoch) = inner.put_epoch(&stripe, cell, terms).await {
+                        inner.rebuild_cells(&stripe, &[cell], epoch, false, terms).await;
+                    }
                 }
                 None => {
                     inner.repair_stripe(&stripe, false, terms).await;
