@@ -20,6 +20,10 @@ const ERAS: u64 = 3;
 const CALM_MS: u64 = 5_000;
 /// Bytes of objects that a plan keeps, of the room of its disks.
 const FILL: f64 = 0.12;
+/// In so much time of an era there is one outage and one squall, where a plan has any.
+const STORM_EVERY_MS: u64 = 50_000;
+/// Puts around the beginning of one.
+const BURST_PUTS: u64 = 14;
 
 /// Classes of trouble.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -35,9 +39,13 @@ enum Class {
     Harm,
     Writes,
     Replace,
+    /// Many nodes lose their power at once, in the midst of puts.
+    Outage,
+    /// Some nodes can't be reached, and one that can loses what it was just given.
+    Squall,
 }
 
-const CLASSES: [Class; 11] = [
+const CLASSES: [Class; 13] = [
     Class::Crash,
     Class::Kill,
     Class::Pause,
@@ -49,7 +57,22 @@ const CLASSES: [Class; 11] = [
     Class::Harm,
     Class::Writes,
     Class::Replace,
+    Class::Outage,
+    Class::Squall,
 ];
+
+impl Class {
+    fn harms(self) -> bool {
+        use Class::{Errors, Harm, Replace, Squall, Writes};
+        matches!(self, Errors | Harm | Writes | Replace | Squall)
+    }
+}
+
+/// Puts that come close upon each other.
+struct Burst {
+    from_ms: u64,
+    ms: u64,
+}
 
 /// Between two bounds, each doubling as likely as the next.
 fn log_uniform(draws: &mut Draws, least: f64, most: f64) -> f64 {
@@ -141,8 +164,8 @@ impl Plan {
         };
         let mut actions = Vec::new();
         for _ in 0..eras {
-            let mut era = writer.operations();
-            era.extend(writer.troubles());
+            let Troubles { out: mut era, bursts } = writer.troubles();
+            era.extend(writer.operations(&bursts));
             era.sort_by_key(|(at_ms, _)| *at_ms);
             era.push((era_ms, What::Settle {}));
             for (at_ms, what) in era {
@@ -187,66 +210,85 @@ impl Writer<'_> {
         }
     }
 
-    fn operations(&mut self) -> Vec<(u64, What)> {
-        let room = self.setup.nodes * self.setup.disks * self.setup.extents * EXTENT_BYTES;
-        // A byte is kept as (k + m) / k or as m + 1.
-        let room = (room as f64 * FILL / (self.setup.parity as f64 + 1.0)) as u64;
+    fn operations(&mut self, bursts: &[Burst]) -> Vec<(u64, What)> {
         let mut out = Vec::new();
         let mut at_ms = 0;
+        let mut bursts = bursts.iter().peekable();
         loop {
             at_ms += exponential_ms(&mut self.draws, self.operation_ms);
+            while let Some(burst) = bursts.next_if(|burst| burst.from_ms <= at_ms) {
+                self.burst(burst, &mut out);
+            }
             if at_ms >= self.era_ms {
                 return out;
             }
-            let client = self.draws.below(self.setup.clients);
-            let pick = self.draws.next_f64();
-            let what = if self.live.len() < 5 || pick > self.reads + 0.25 {
-                let len = self.len();
-                let object = self.next_object;
-                self.next_object += 1;
-                self.live.push((object, len, at_ms));
-                self.live_bytes += len;
-                out.push((at_ms, What::Put { client, object, len }));
-                if self.live_bytes < room && self.live.len() < 600 {
-                    continue;
-                }
-                // One has to go for it.
-                let at = self.draws.below(self.live.len() as u64 / 2) as usize;
-                let (object, len, _) = self.live.remove(at);
-                self.live_bytes -= len;
-                What::Delete { client, object }
-            } else if pick < self.reads + 0.2 {
-                let at = self.draws.below(self.live.len() as u64) as usize;
-                // Some are asked for often.
-                let at = if self.draws.happens(0.3) { at % 8 } else { at };
-                let object = self.live[at.min(self.live.len() - 1)].0;
-                match self.draws.below(200) {
-                    // A listing asks every disk for all that it has.
-                    0 => What::List { client },
-                    1..60 => {
-                        let (from, len) = (self.draws.below(1000), self.draws.below(20_000));
-                        What::Range { client, object, from, len }
-                    }
-                    _ => What::Get { client, object },
-                }
-            } else {
-                let at = self.draws.below(self.live.len() as u64) as usize;
-                let object = self.live[at].0;
-                // Sometimes it is deleted and still asked for.
-                if !self.draws.happens(0.1) {
-                    let (_, len, _) = self.live.remove(at);
-                    self.live_bytes -= len;
-                }
-                What::Delete { client, object }
-            };
-            out.push((at_ms, what));
+            self.operation(at_ms, false, &mut out);
         }
     }
 
-    fn troubles(&mut self) -> Vec<(u64, What)> {
-        let mut out = Vec::new();
+    /// Puts, other operations among them, and a listing while the trouble lasts.
+    fn burst(&mut self, burst: &Burst, out: &mut Vec<(u64, What)>) {
+        let Burst { from_ms, ms } = *burst;
+        for number in 0..BURST_PUTS + 4 {
+            let at_ms = from_ms + self.draws.below(ms);
+            self.operation(at_ms, number < BURST_PUTS, out);
+        }
+        let client = self.draws.below(self.setup.clients);
+        out.push((from_ms + ms + self.draws.below(1000), What::List { client }));
+    }
+
+    fn operation(&mut self, at_ms: u64, is_put: bool, out: &mut Vec<(u64, What)>) {
+        let room = self.setup.nodes * self.setup.disks * self.setup.extents * EXTENT_BYTES;
+        // A byte is kept as (k + m) / k or as m + 1.
+        let room = (room as f64 * FILL / (self.setup.parity as f64 + 1.0)) as u64;
+        let client = self.draws.below(self.setup.clients);
+        let pick = self.draws.next_f64();
+        let what = if is_put || self.live.len() < 5 || pick > self.reads + 0.25 {
+            let len = self.len();
+            let object = self.next_object;
+            self.next_object += 1;
+            self.live.push((object, len, at_ms));
+            self.live_bytes += len;
+            out.push((at_ms, What::Put { client, object, len }));
+            if self.live_bytes < room && self.live.len() < 600 {
+                return;
+            }
+            // One has to go for it.
+            let at = self.draws.below(self.live.len() as u64 / 2) as usize;
+            let (object, len, _) = self.live.remove(at);
+            self.live_bytes -= len;
+            What::Delete { client, object }
+        } else if pick < self.reads + 0.2 {
+            let at = self.draws.below(self.live.len() as u64) as usize;
+            // Some are asked for often.
+            let at = if self.draws.happens(0.3) { at % 8 } else { at };
+            let object = self.live[at.min(self.live.len() - 1)].0;
+            match self.draws.below(200) {
+                // A listing asks every disk for all that it has.
+                0 => What::List { client },
+                1..60 => {
+                    let (from, len) = (self.draws.below(1000), self.draws.below(20_000));
+                    What::Range { client, object, from, len }
+                }
+                _ => What::Get { client, object },
+            }
+        } else {
+            let at = self.draws.below(self.live.len() as u64) as usize;
+            let object = self.live[at].0;
+            // Sometimes it is deleted and still asked for.
+            if !self.draws.happens(0.1) {
+                let (_, len, _) = self.live.remove(at);
+                self.live_bytes -= len;
+            }
+            What::Delete { client, object }
+        };
+        out.push((at_ms, what));
+    }
+
+    fn troubles(&mut self) -> Troubles {
+        let mut all = Troubles::default();
         if self.classes.is_empty() {
-            return out;
+            return all;
         }
         let (nodes, parity) = (self.setup.nodes, self.setup.parity);
         let draws = &mut self.trouble;
@@ -259,11 +301,30 @@ impl Writer<'_> {
             (false, true) => parity,
             (false, false) => parity - 1,
         };
+        let may_harm = harmed > 0 && self.classes.iter().any(|class| class.harms());
+        let storms = self.era_ms.div_ceil(STORM_EVERY_MS);
+        // Nobody is hindered but those who are harmed: no more than a stripe survives.
+        let is_bound = is_narrow && may_harm && !self.is_beyond;
+        for _ in 0..storms {
+            let at_ms = 100 + draws.below(self.era_ms - CALM_MS);
+            if self.classes.contains(&Class::Outage) && !is_bound {
+                all.outage(draws, at_ms, self.setup);
+            }
+            let at_ms = 100 + draws.below(self.era_ms - CALM_MS);
+            if self.classes.contains(&Class::Squall) && harmed > 0 {
+                let ill = hot(draws, harmed);
+                let of = if is_bound { first..first + parity } else { first..first + nodes };
+                let others = of.map(|node| node % nodes).filter(|&node| node != ill).collect();
+                all.squall(draws, at_ms, self.setup, ill, others);
+            }
+        }
+        all.bursts.sort_unstable_by_key(|burst| burst.from_ms);
+        let out = &mut all.out;
         let mut at_ms = 0;
         loop {
             at_ms += exponential_ms(draws, self.trouble_ms);
             if at_ms + CALM_MS >= self.era_ms {
-                return out;
+                return all;
             }
             let class = self.classes[draws.below(self.classes.len() as u64) as usize];
             let any = if is_narrow { hot(draws, parity) } else { draws.below(nodes) };
@@ -306,9 +367,77 @@ impl Writer<'_> {
                 // A whole disk is more work than all else.
                 Class::Replace if draws.happens(if self.is_beyond { 0.5 } else { 0.9 }) => continue,
                 Class::Replace => What::Replace { node: ill, disk, ms },
+                Class::Outage | Class::Squall => continue,
             };
             out.push((at_ms, what));
         }
+    }
+}
+
+/// What goes wrong in an era, and when much is put meanwhile.
+#[derive(Default)]
+struct Troubles {
+    out: Vec<(u64, What)>,
+    bursts: Vec<Burst>,
+}
+
+impl Troubles {
+    /// More nodes than a stripe may lose are without power from one moment on, so that what was
+    /// acknowledged and is not durable is gone.
+    fn outage(&mut self, draws: &mut Draws, at_ms: u64, setup: &Setup) {
+        let least = setup.parity + 1;
+        let count = match draws.happens(0.5) {
+            true => setup.nodes,
+            false => least + draws.below(setup.nodes - least + 1),
+        };
+        let first = draws.below(setup.nodes);
+        let ms = 500 + exponential_ms(draws, 3_000.0);
+        for at in 0..count {
+            let (node, ms) = ((first + at) % setup.nodes, ms + draws.below(500));
+            let style = draws.below(1 << 30);
+            self.out.push((at_ms, What::Crash { node, style, ms }));
+        }
+        self.bursts.push(Burst { from_ms: at_ms - 30, ms: 35 });
+    }
+
+    /// Some of `others` can't be reached for longer than a put waits, and a disk of `ill` loses
+    /// what it is given meanwhile, or is gone soon: puts that go on with fewer cells than they
+    /// should are lost by it.
+    fn squall(
+        &mut self,
+        draws: &mut Draws,
+        at_ms: u64,
+        setup: &Setup,
+        ill: u64,
+        mut others: Vec<u64>,
+    ) {
+        let count = (1 + draws.below(setup.parity + 1)).min(others.len() as u64);
+        for _ in 0..count {
+            let node = others.swap_remove(draws.below(others.len() as u64) as usize);
+            let ms = setup.patience_ms + 1_000 + exponential_ms(draws, 2_000.0);
+            let style = draws.below(1 << 30);
+            let from = (1 << (setup.nodes + setup.clients)) - 1;
+            let way = draws.below(3);
+            self.out.push((
+                at_ms,
+                match draws.below(4) {
+                    0 => What::Crash { node, style, ms },
+                    1 => What::Kill { node, ms },
+                    2 => What::Pause { node, ms },
+                    _ => What::Cut { node, from, way, ms },
+                },
+            ));
+        }
+        let disk = draws.below(setup.disks);
+        for _ in 0..3 {
+            let at_ms = at_ms + draws.below(200);
+            self.out.push((at_ms, What::LoseWrite { node: ill, disk }));
+        }
+        if draws.happens(0.3) {
+            let at_ms = at_ms + setup.patience_ms + 500;
+            self.out.push((at_ms, What::Replace { node: ill, disk, ms: 1_000 }));
+        }
+        self.bursts.push(Burst { from_ms: at_ms, ms: 200 });
     }
 }
 
@@ -332,7 +461,8 @@ mod tests {
                 .iter()
                 .filter(|plan| plan.actions.iter().any(|action| action.what.word() == word))
                 .count();
-            assert!((40..=140).contains(&count), "{word} in {count} of 200");
+            // Outages and squalls are made of some of these, too.
+            assert!((40..=165).contains(&count), "{word} in {count} of 200");
         }
     }
 }
