@@ -392,12 +392,19 @@ impl Troubles {
         };
         let first = draws.below(setup.nodes);
         let ms = 500 + exponential_ms(draws, 3_000.0);
+        // A write is durable after a millisecond; of disks that have much to do after tens of them.
+        let is_busy = draws.happens(0.5);
         for at in 0..count {
             let (node, ms) = ((first + at) % setup.nodes, ms + draws.below(500));
             let style = draws.below(1 << 30);
+            for disk in (0..setup.disks).filter(|_| is_busy) {
+                let factor = 1 << (4 + draws.below(4));
+                self.out.push((at_ms - 40, What::Slow { node, disk, factor, ms: 60 }));
+            }
             self.out.push((at_ms, What::Crash { node, style, ms }));
         }
-        self.bursts.push(Burst { from_ms: at_ms - 30, ms: 35 });
+        let ms = if is_busy { 35 } else { 5 };
+        self.bursts.push(Burst { from_ms: at_ms - ms, ms: ms + 1 });
     }
 
     /// Some of `others` can't be reached for longer than a put waits, and a disk of `ill` loses

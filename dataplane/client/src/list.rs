@@ -128,11 +128,8 @@ impl Inner {
                 (a, b) => a.or(b),
             };
         }
-        if self.has(Bug::SilenceIsNothing) {
-            page.silent.clear();
-        }
-        page.silent.sort_unstable();
-        if !disks.is_empty() && page.silent.len() == disks.len() {
+        if !self.has(Bug::SilenceIsNothing) && !disks.is_empty() && page.silent.len() == disks.len()
+        {
             return Err(ClientError::Unavailable { reached: 0, needed: 1 });
         }
         // Whole objects only: the one that the horizon cuts is left for the next page, unless it
@@ -142,8 +139,15 @@ impl Inner {
             next = Key { stripe: u32::MAX, position: u16::MAX, ..from }
                 .successor()
                 .map(|key| ListFrom { group: key.group, object: key.object });
-            let rest = self.list_rest(from, &disks, entries_max).await;
+            let asked: Vec<DiskNo> =
+                disks.into_iter().filter(|disk| !page.silent.contains(disk)).collect();
+            let (rest, silent) = self.list_rest(from, &asked, entries_max).await;
             found.extend(rest);
+            page.silent.extend(silent);
+        }
+        page.silent.sort_unstable();
+        if self.has(Bug::SilenceIsNothing) {
+            page.silent.clear();
         }
         for ((key, disk), entry) in found {
             let at = ListFrom { group: key.group, object: key.object };
@@ -167,29 +171,34 @@ impl Inner {
         Ok(page)
     }
 
-    /// All entries of one object, however many pages they are.
+    /// All entries of one object, however many pages they are, and the disks that did not give all
+    /// of theirs.
     async fn list_rest(
         &self,
         from: Key,
         disks: &[DiskNo],
         limit: u32,
-    ) -> BTreeMap<(Key, DiskNo), Entry> {
+    ) -> (BTreeMap<(Key, DiskNo), Entry>, Vec<DiskNo>) {
         let to = Key { stripe: u32::MAX, position: u16::MAX, ..from };
-        let mut found = BTreeMap::new();
+        let (mut found, mut silent) = (BTreeMap::new(), Vec::new());
         for &disk in disks {
             let mut next = Some(from);
             while let Some(from) = next {
                 let ask = Ask::List { from, to, limit };
                 let terms = self.terms(Work::Foreground);
-                let Ok((given, body)) = self.ask(disk, ask, Body::Empty, 0, terms).await else {
+                let listed = self.ask(disk, ask, Body::Empty, 0, terms).await.ok();
+                let listed = listed.and_then(|(given, body)| {
+                    decode_entries(&body.to_vec()).ok().map(|entries| (given, entries))
+                });
+                let Some((given, entries)) = listed else {
+                    silent.push(disk);
                     break;
                 };
-                let Ok(entries) = decode_entries(&body.to_vec()) else { break };
                 found.extend(entries.into_iter().map(|entry| ((entry.key, disk), entry)));
                 next = given.next;
             }
         }
-        found
+        (found, silent)
     }
 }
 
