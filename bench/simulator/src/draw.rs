@@ -22,8 +22,9 @@ const CALM_MS: u64 = 5_000;
 const FILL: f64 = 0.12;
 /// In so much time of an era there is one outage and one squall, where a plan has any.
 const STORM_EVERY_MS: u64 = 50_000;
-/// Puts around the beginning of one.
+/// Puts around the beginning of one, and objects that are deleted then and still asked for.
 const BURST_PUTS: u64 = 14;
+const BURST_DELETES: u64 = 2;
 
 /// Classes of trouble.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -233,6 +234,18 @@ impl Writer<'_> {
             let at_ms = from_ms + self.draws.below(ms);
             self.operation(at_ms, number < BURST_PUTS, out);
         }
+        for _ in 0..BURST_DELETES.min(self.live.len() as u64) {
+            let at = self.draws.below(self.live.len() as u64) as usize;
+            let (object, len, _) = self.live.remove(at);
+            self.live_bytes -= len;
+            let at_ms = from_ms + self.draws.below(ms);
+            let client = self.draws.below(self.setup.clients);
+            out.push((at_ms, What::Delete { client, object }));
+            for _ in 0..3 {
+                let client = self.draws.below(self.setup.clients);
+                out.push((at_ms + self.draws.below(5_000), What::Get { client, object }));
+            }
+        }
         let client = self.draws.below(self.setup.clients);
         out.push((from_ms + ms + self.draws.below(1000), What::List { client }));
     }
@@ -293,7 +306,8 @@ impl Writer<'_> {
         let (nodes, parity) = (self.setup.nodes, self.setup.parity);
         let draws = &mut self.trouble;
         // Narrow: m nodes have all the trouble. Wide: harm on m - 1, hindrance everywhere.
-        let is_narrow = draws.happens(0.5);
+        // Where m is one nothing is harmed in a wide one.
+        let is_narrow = draws.happens(if parity > 1 { 0.35 } else { 0.5 });
         let first = draws.below(nodes);
         let hot = |draws: &mut Draws, count: u64| (first + draws.below(count.max(1))) % nodes;
         let harmed = match (self.is_beyond, is_narrow) {
