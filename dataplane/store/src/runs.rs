@@ -396,8 +396,10 @@ impl Core {
             let Some(at) = run.chunk_of(key) else { continue };
             let bytes = self.read_chunk(&run.chunks[at]).await.map_err(|_| PutError::Damaged)?;
             let reader = run.chunk(at, bytes.as_ref()).map_err(|_| PutError::Damaged)?;
-            let found = reader.iter().find(|entry| entry.key == *key);
-            if let Some(entry) = found {
+            let at = reader.position(key);
+            if let Some(entry) = (at < reader.len()).then(|| reader.get(at))
+                && entry.key == *key
+            {
                 return Ok((entry.delta.kind != DeltaKind::Gone).then_some(entry));
             }
         }
@@ -462,7 +464,8 @@ impl Core {
         let (runs, _pins) = self.pinned_runs();
         let memory = Memory { core: Rc::clone(self), next: Some(from) };
         let mut sources = vec![Input::Rows(Rows::new(memory))];
-        sources.extend(runs.into_iter().map(|run| Input::Run(RunSource::starting_at(run, &from))));
+        let within = |run| Input::Run(RunSource::within(run, &from, &to));
+        sources.extend(runs.into_iter().map(within));
         let mut merge = Merge::new(sources, true);
         loop {
             match merge.next() {
@@ -475,9 +478,12 @@ impl Core {
                     let read = async |chunk: &ChunkInfo| self.read_chunk(chunk).await;
                     merge.feed(at, read, |chunk| self.damaged_at(&chunk.place)).await?;
                 }
-                Merged::Entry(entry) if entry.key < from => {}
-                Merged::Entry(entry) if entry.key > to || !show(entry) => return Ok(()),
-                Merged::Entry(_) => {}
+                Merged::Entry(entry) => {
+                    assert!(entry.key >= from, "sources begin at {from}");
+                    if entry.key > to || !show(entry) {
+                        return Ok(());
+                    }
+                }
             }
         }
     }

@@ -76,6 +76,10 @@ pub struct RunSource<B> {
     info: RunInfo,
     /// Chunks that were fed, or skipped.
     fed: usize,
+    /// Chunks from here on are not wanted.
+    end: usize,
+    /// Entries before it are not shown. Only the first chunk that is fed may have some.
+    from: Option<Key>,
     bytes: Option<B>,
     /// The entry of the chunk that is shown,
     index: usize,
@@ -86,14 +90,19 @@ pub struct RunSource<B> {
 impl<B: AsRef<[u8]>> RunSource<B> {
     /// All of a run.
     pub fn new(info: RunInfo) -> RunSource<B> {
-        RunSource { info, fed: 0, bytes: None, index: 0, entries: 0 }
+        let end = info.chunks.len();
+        RunSource { info, fed: 0, end, from: None, bytes: None, index: 0, entries: 0 }
     }
 
-    /// A run from its chunk that may hold `key` on; entries of that chunk before `key` are passed.
-    pub fn starting_at(info: RunInfo, key: &Key) -> RunSource<B> {
-        let fed =
-            if *key > info.last_key { info.chunks.len() } else { info.chunk_of(key).unwrap_or(0) };
-        RunSource { fed, ..RunSource::new(info) }
+    /// A run from `from` on, and without the chunks that lie behind `to`.
+    pub fn within(info: RunInfo, from: &Key, to: &Key) -> RunSource<B> {
+        let fed = if *from > info.last_key {
+            info.chunks.len()
+        } else {
+            info.chunk_of(from).unwrap_or(0)
+        };
+        let end = info.chunks.partition_point(|chunk| chunk.first_key <= *to).max(fed);
+        RunSource { fed, end, from: Some(*from), ..RunSource::new(info) }
     }
 
     /// The run.
@@ -103,16 +112,17 @@ impl<B: AsRef<[u8]>> RunSource<B> {
 
     /// The chunk to be fed next, now or when the present one is used up.
     pub fn wants(&self) -> Option<&ChunkInfo> {
-        self.info.chunks.get(self.fed)
+        self.info.chunks[..self.end].get(self.fed)
     }
 
     /// Takes the chunk that [`RunSource::wants`] named, once the one before is used up, and gives
     /// that one's bytes back.
     pub fn feed(&mut self, bytes: B) -> Result<Option<B>, RunError> {
-        assert!(self.is_spent() && self.fed < self.info.chunks.len(), "not hungry");
-        self.entries = self.info.chunk(self.fed, bytes.as_ref())?.len();
+        assert!(self.is_spent() && self.fed < self.end, "not hungry");
+        let chunk = self.info.chunk(self.fed, bytes.as_ref())?;
+        self.entries = chunk.len();
+        self.index = self.from.take().map_or(0, |from| chunk.position(&from));
         self.fed += 1;
-        self.index = 0;
         Ok(self.bytes.replace(bytes))
     }
 
@@ -132,7 +142,7 @@ impl<B: AsRef<[u8]>> Source for RunSource<B> {
         if !self.is_spent() {
             let bytes = self.bytes.as_ref().expect("a chunk is kept until it is spent");
             Step::Key(checked_key(bytes.as_ref(), self.index))
-        } else if self.fed < self.info.chunks.len() {
+        } else if self.fed < self.end {
             Step::NeedChunk
         } else {
             Step::End
@@ -488,12 +498,19 @@ mod tests {
         let (info, chunks) = run(3, &rows, 6);
         for object in [0, 9, 60, 61, 70, 195, 200, 201] {
             let key = Key { object, ..Key::MIN };
-            let source = RunSource::starting_at(info.clone(), &key);
-            let merge = Merge::new(vec![Input::Run(source)], false);
-            let found = drain(merge, std::slice::from_ref(&chunks));
-            let wanted: Vec<Entry> = rows.iter().copied().filter(|row| row.key >= key).collect();
-            assert!(found.ends_with(&wanted), "from {object}");
-            assert!(found.len() <= wanted.len() + 6, "from {object}: chunks too many");
+            for last in [0, 10, 60, 69, 130, 200, 300] {
+                let to = Key { object: last, ..Key::MIN };
+                let source = RunSource::within(info.clone(), &key, &to);
+                let merge = Merge::new(vec![Input::Run(source)], false);
+                let found = drain(merge, std::slice::from_ref(&chunks));
+                let wanted: Vec<Entry> =
+                    rows.iter().copied().filter(|row| row.key >= key).collect();
+                assert!(wanted.starts_with(&found), "from {object} to {last}");
+                let left = wanted[found.len()..].iter().all(|row| row.key > to);
+                assert!(left, "from {object} to {last}: too few");
+                let behind = found.iter().filter(|row| row.key > to).count();
+                assert!(behind < 6, "from {object} to {last}: chunks too many");
+            }
         }
     }
 

@@ -64,8 +64,8 @@ impl RecoveredDisk {
         let recent: Box<dyn Iterator<Item = Entry> + '_> =
             Box::new(index.memtable().active().filter(move |entry| entry.key >= from));
         let mut sources = vec![Input::Rows(Rows::new(recent))];
-        sources
-            .extend(runs.iter().map(|run| Input::Run(RunSource::starting_at(run.clone(), &from))));
+        let within = |run: &RunInfo| RunSource::within(run.clone(), &from, &Key::MAX);
+        sources.extend(runs.iter().map(|run| Input::Run(within(run))));
         Entries { disk: self, merge: Merge::new(sources, true), from }
     }
 

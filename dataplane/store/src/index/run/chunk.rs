@@ -242,6 +242,13 @@ impl<'a> ChunkReader<'a> {
         self.rows[index].entry(index).expect("it was checked")
     }
 
+    /// The place of the first entry whose key is not less than this one; [`ChunkReader::len`] if
+    /// all are.
+    pub fn position(&self, key: &Key) -> usize {
+        let key = key.to_bytes();
+        self.rows.partition_point(|row| row.key < key)
+    }
+
     /// The entries.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = Entry> + use<'a> {
         let reader = *self;
