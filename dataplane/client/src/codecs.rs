@@ -1,13 +1,13 @@
 //! Codecs that are kept, with the plans that they have made for losses.
 //!
-//! What must always hold: few are kept, of whatever lengths objects are; none is borrowed while
-//! another is made.
+//! What must always hold: few are kept, one for all lengths that objects of a scheme have; none is
+//! borrowed while another is made.
 
 use std::cell::RefCell;
 
 use isotherm_erasure::{Codec, Descriptor};
 
-/// Codecs that are kept. Objects of one length need one.
+/// Codecs that are kept, each of another scheme.
 const KEPT_MAX: usize = 8;
 
 /// The codecs used last, the latest at the end.
@@ -20,7 +20,8 @@ impl Codecs {
     /// Does something with the codec of this description.
     pub(crate) fn with<T>(&self, descriptor: Descriptor, work: impl FnOnce(&mut Codec) -> T) -> T {
         let kept = &mut *self.kept.borrow_mut();
-        let codec = match kept.iter().rposition(|codec| codec.descriptor() == descriptor) {
+        let scheme = descriptor.scheme();
+        let mut codec = match kept.iter().rposition(|codec| codec.descriptor().scheme() == scheme) {
             Some(at) => kept.remove(at),
             None => {
                 if kept.len() == KEPT_MAX {
@@ -29,6 +30,7 @@ impl Codecs {
                 Codec::new(descriptor)
             }
         };
+        codec.set_descriptor(descriptor);
         kept.push(codec);
         work(kept.last_mut().expect("it was just put there"))
     }
@@ -41,15 +43,42 @@ mod tests {
     #[test]
     fn few_are_kept_and_the_latest_stay() {
         let codecs = Codecs::default();
-        let scheme = "4+2".parse().unwrap();
-        for cell_bytes in (1..=20).map(|n| n * 4096) {
-            let descriptor = Descriptor::new(scheme, cell_bytes).unwrap();
-            let first = Descriptor::new(scheme, 4096).unwrap();
-            assert_eq!(codecs.with(descriptor, |codec| codec.descriptor()), descriptor);
-            assert_eq!(codecs.with(first, |codec| codec.descriptor()), first);
+        let first = Descriptor::new("4+2".parse().unwrap(), 4096).unwrap();
+        for data in 3..=20 {
+            for cell_bytes in [64, 4096] {
+                let scheme = format!("{data}+2").parse().unwrap();
+                let descriptor = Descriptor::new(scheme, cell_bytes).unwrap();
+                assert_eq!(codecs.with(descriptor, |codec| codec.descriptor()), descriptor);
+                assert_eq!(codecs.with(first, |codec| codec.descriptor()), first);
+            }
         }
         let kept = codecs.kept.borrow();
         assert_eq!(kept.len(), KEPT_MAX);
-        assert_eq!(kept.last().unwrap().descriptor(), Descriptor::new(scheme, 4096).unwrap());
+        assert_eq!(kept.last().unwrap().descriptor(), first);
+    }
+
+    #[test]
+    fn one_codec_serves_cells_of_all_lengths() {
+        let codecs = Codecs::default();
+        for cell_bytes in [512, 64, 4096, 192] {
+            let descriptor = Descriptor::new("2+1".parse().unwrap(), cell_bytes).unwrap();
+            let data: Vec<Vec<u8>> = (1..=2).map(|byte| vec![byte; cell_bytes]).collect();
+            let data: Vec<&[u8]> = data.iter().map(|cell| &cell[..]).collect();
+            let encode = |codec: &mut Codec| {
+                let mut parity = vec![0; cell_bytes];
+                codec.encode(&data, &mut [&mut parity]).unwrap();
+                parity
+            };
+            let parity = codecs.with(descriptor, encode);
+            assert_eq!(parity, encode(&mut Codec::new(descriptor)));
+            let rebuilt = codecs.with(descriptor, |codec| {
+                let mut lost = vec![0; cell_bytes];
+                let wanted = isotherm_erasure::Lost { cell: 0, bytes: &mut lost };
+                codec.reconstruct(&[None, Some(data[1]), Some(&parity)], &mut [wanted]).unwrap();
+                lost
+            });
+            assert_eq!(rebuilt, data[0]);
+        }
+        assert_eq!(codecs.kept.borrow().len(), 1);
     }
 }

@@ -154,6 +154,19 @@ impl Codec {
         self.descriptor
     }
 
+    /// Is for stripes of this description from now on. Plans don't depend on the length of cells:
+    /// for stripes of all lengths one codec of their scheme is enough.
+    ///
+    /// Panics if the scheme is another.
+    pub fn set_descriptor(&mut self, descriptor: Descriptor) {
+        assert_eq!(
+            descriptor.scheme(),
+            self.descriptor.scheme(),
+            "another scheme needs another codec"
+        );
+        self.descriptor = descriptor;
+    }
+
     /// The kernel in use.
     #[must_use]
     pub fn kernel(&self) -> Kernel {
