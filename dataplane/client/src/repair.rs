@@ -101,6 +101,9 @@ impl RepairReport {
     }
 }
 
+/// Repair notes of a stripe, and where they lie.
+type Notes = Vec<(DiskNo, Key)>;
+
 impl Client {
     /// Repairs all that one group holds of one object, as a listing shows it. `deep` reads every
     /// cell whole instead of asking for it.
@@ -135,12 +138,14 @@ impl Inner {
     ) -> Healed {
         let terms = self.terms(Work::Repair);
         let group_scheme = self.map.borrow().scheme;
-        for &(disk, key) in entries.iter().filter(|(_, key)| key.position & NOTE != 0) {
+        let notes: Notes =
+            entries.iter().filter(|(_, key)| key.position & NOTE != 0).copied().collect();
+        for &(disk, key) in &notes {
             let get = Ask::Get { key, range: None };
             if let Ok((_, body)) = self.ask(disk, get, Body::Empty, 0, terms).await
                 && let Some(stripe) = note::decode(key, &body.to_vec(), group_scheme)
             {
-                return self.repair_stripe(&stripe, deep, terms).await;
+                return self.repair_stripe(&stripe, deep, Some(&notes), terms).await;
             }
         }
         let mut shard = None;
@@ -175,14 +180,16 @@ impl Inner {
             }
             None => return Healed::Later,
         };
-        self.repair_stripe(&stripe, deep, terms).await
+        self.repair_stripe(&stripe, deep, Some(&notes), terms).await
     }
 
-    /// Repairs a stripe, or copies.
+    /// Repairs a stripe, or copies. Its notes, if they are known: else all members are asked for
+    /// them, where they have served.
     pub(crate) async fn repair_stripe(
         &self,
         stripe: &StripeRef,
         deep: bool,
+        notes: Option<&Notes>,
         terms: Terms,
     ) -> Healed {
         let mut asks = Gather::new();
@@ -230,7 +237,7 @@ impl Inner {
         if deleted {
             return match self.delete_stripe(stripe, terms).await {
                 Ok(()) => {
-                    self.drop_notes(stripe, terms).await;
+                    self.drop_notes(stripe, notes, terms).await;
                     Healed::Deleted
                 }
                 Err(_) => Healed::Later,
@@ -249,7 +256,7 @@ impl Inner {
         }
         if is_absent == stripe.cells() {
             // Deleted so long ago that even the tombstones are gone; what is left is a note.
-            self.drop_notes(stripe, terms).await;
+            self.drop_notes(stripe, notes, terms).await;
             return Healed::Deleted;
         }
         if good.len() < stripe.needed() {
@@ -261,13 +268,14 @@ impl Inner {
         }
         if bad.is_empty() {
             if answered == stripe.cells() {
-                self.drop_notes(stripe, terms).await;
+                self.drop_notes(stripe, notes, terms).await;
                 return Healed::Well;
             }
             return Healed::Later;
         }
         let epoch = epoch.unwrap_or_else(|| self.epoch(stripe.group));
-        self.rebuild_cells(stripe, &bad, epoch, answered == stripe.cells(), terms).await
+        let all_answered = answered == stripe.cells();
+        self.rebuild_cells(stripe, &bad, epoch, all_answered, notes, terms).await
     }
 
     async fn rebuild_cells(
@@ -276,6 +284,7 @@ impl Inner {
         bad: &[usize],
         epoch: u64,
         all_answered: bool,
+        notes: Option<&Notes>,
         terms: Terms,
     ) -> Healed {
         let range = 0..stripe.len_bytes;
@@ -302,7 +311,7 @@ impl Inner {
             return Healed::Later;
         }
         if all_answered {
-            self.drop_notes(stripe, terms).await;
+            self.drop_notes(stripe, notes, terms).await;
         }
         Healed::Mended { cells: mended }
     }
@@ -322,11 +331,20 @@ impl Inner {
         epoch
     }
 
-    /// Every cell is there: the notes have served.
-    async fn drop_notes(&self, stripe: &StripeRef, terms: Terms) {
-        let Ok((notes, _)) = self.list_notes(stripe).await else { return };
-        for (disk, entry) in notes {
-            let ask = Ask::Delete { key: entry.key, epoch: 0, hold: false };
+    /// Every cell is there: the notes have served. One that was left since a listing has told of
+    /// the others stays until the next repair.
+    async fn drop_notes(&self, stripe: &StripeRef, notes: Option<&Notes>, terms: Terms) {
+        let asked;
+        let notes = match notes {
+            Some(notes) => notes,
+            None => {
+                let Ok((notes, _)) = self.list_notes(stripe).await else { return };
+                asked = notes.into_iter().map(|(disk, entry)| (disk, entry.key)).collect();
+                &asked
+            }
+        };
+        for &(disk, key) in notes {
+            let ask = Ask::Delete { key, epoch: 0, hold: false };
             let _ = self.ask(disk, ask, Body::Empty, 0, terms).await;
         }
     }
@@ -375,11 +393,11 @@ impl Inner {
             match wrong {
                 Some(cell) => {
                     if let Some(epoch) = inner.put_epoch(&stripe, cell, terms).await {
-                        inner.rebuild_cells(&stripe, &[cell], epoch, false, terms).await;
+                        inner.rebuild_cells(&stripe, &[cell], epoch, false, None, terms).await;
                     }
                 }
                 None => {
-                    inner.repair_stripe(&stripe, false, terms).await;
+                    inner.repair_stripe(&stripe, false, None, terms).await;
                 }
             }
             inner.mending.borrow_mut().remove(&name);
