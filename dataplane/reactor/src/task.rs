@@ -223,6 +223,9 @@ impl<T: 'static> Task<T> {
     ) -> Task<T> {
         let join = Rc::new(Join { value: Cell::new(None), waiter: Cell::new(None) });
         let (theirs, weak) = (Rc::clone(&join), Rc::downgrade(core));
+        // In a box of its own: a future that an async block has captured would lie in it twice, and
+        // be copied from one place to the other when it is first polled.
+        let future = Box::pin(future);
         let body = Box::pin(async move {
             let value = future.await;
             theirs.value.set(Some(value));
