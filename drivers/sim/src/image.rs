@@ -194,12 +194,15 @@ impl Image {
     }
 }
 
+/// Between two words of noise.
+const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
+
 /// Bytes of a stream that all follow from `base`, from `offset` on.
 fn noise(base: u64, offset: usize, out: &mut [u8]) {
     // No two words of a sector are alike. That is all that garbage needs; what can be computed two
     // or more at a time matters more, as most of what a simulated disk reads is this.
     let word = |index: usize| {
-        let z = base.wrapping_add((index as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        let z = base.wrapping_add((index as u64).wrapping_mul(GOLDEN));
         (z ^ (z >> 29)).to_le_bytes()
     };
     // Up to the next whole word, whole words, and the rest.
@@ -208,10 +211,19 @@ fn noise(base: u64, offset: usize, out: &mut [u8]) {
     let (first, whole) = out.split_at_mut(head);
     first.copy_from_slice(&word(offset / 8)[within..within + head]);
     let start = offset.div_ceil(8);
-    // Of a fixed length, or each would be a call: a third of the time of the store's sequences.
     let count = whole.len() / 8;
     let (words, rest) = whole.as_chunks_mut::<8>();
-    for (index, bytes) in (start..).zip(words) {
+    // Sums instead of products, eight side by side: a processor does these several at a time.
+    let (eights, last) = words.as_chunks_mut::<8>();
+    let golden = |times: usize| GOLDEN.wrapping_mul(times as u64);
+    let mut lanes: [u64; 8] = std::array::from_fn(|lane| base.wrapping_add(golden(start + lane)));
+    for eight in eights {
+        for (bytes, lane) in eight.iter_mut().zip(&mut lanes) {
+            *bytes = (*lane ^ (*lane >> 29)).to_le_bytes();
+            *lane = lane.wrapping_add(golden(8));
+        }
+    }
+    for (index, bytes) in (start + count / 8 * 8..).zip(last) {
         *bytes = word(index);
     }
     rest.copy_from_slice(&word(start + count)[..rest.len()]);
