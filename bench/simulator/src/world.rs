@@ -9,6 +9,8 @@
 //! then: clock := earliest of timers, disks, network;  the network delivers;  again
 //! ```
 
+use std::collections::BTreeSet;
+
 use isotherm_reactor::{Handle, Order, Reactor, ReactorConfig};
 use isotherm_seam::{Clock, Domain, Draws, Due, Mono, Nanos};
 use isotherm_sim::{CrashStyle, DiskControl, HostId, SimClock, SimNetwork, SimPark};
@@ -35,10 +37,11 @@ impl MachineId {
 struct Machine {
     tasks_max: u32,
     core: Option<Reactor<SimPark, SimClock>>,
-    /// When a turn can next be of use.
+    /// When a turn can next be of use, or when it goes on that stands still: as it is in
+    /// [`World::dues`].
     due: Option<Mono>,
     is_ready: bool,
-    paused_until: Option<Mono>,
+    is_paused: bool,
     starts: u64,
     disks: Vec<DiskControl>,
     /// Of the cores that are gone.
@@ -53,6 +56,8 @@ pub struct World {
     datagrams: Option<SimNetwork>,
     machines: Vec<Machine>,
     ready: Vec<u32>,
+    /// When each machine is next to be looked at, the earliest first.
+    dues: BTreeSet<(Mono, u32)>,
     draws: Draws,
     touched: Vec<HostId>,
     delivered: u64,
@@ -70,6 +75,7 @@ impl World {
             datagrams: None,
             machines: Vec::new(),
             ready: Vec::new(),
+            dues: BTreeSet::new(),
             draws: Draws::new(seed, TURN, 0),
             touched: Vec::new(),
             delivered: 0,
@@ -108,7 +114,7 @@ impl World {
             core: None,
             due: None,
             is_ready: false,
-            paused_until: None,
+            is_paused: false,
             starts: 0,
             disks: Vec::new(),
             events: 0,
@@ -148,7 +154,6 @@ impl World {
         let core = Reactor::new(SimPark::new(clock.clone()), clock, config);
         let handle = core.handle().clone();
         machine.core = Some(core);
-        machine.paused_until = None;
         self.wake(id);
         handle
     }
@@ -168,7 +173,7 @@ impl World {
     /// Something was done to a machine from outside: it is turned.
     pub fn wake(&mut self, id: MachineId) {
         let machine = &mut self.machines[id.0 as usize];
-        if machine.core.is_some() && machine.paused_until.is_none() && !machine.is_ready {
+        if machine.core.is_some() && !machine.is_paused && !machine.is_ready {
             machine.is_ready = true;
             self.ready.push(id.0);
         }
@@ -203,11 +208,11 @@ impl World {
         let core = machine.core.take();
         let counters = core.as_ref().map(Reactor::counters).unwrap_or_default();
         machine.events += counters.completions + counters.timers;
-        machine.due = None;
-        machine.paused_until = None;
+        machine.is_paused = false;
         if std::mem::take(&mut machine.is_ready) {
             self.ready.retain(|&other| other != id.0);
         }
+        self.set_due(id, None);
         drop(core);
     }
 
@@ -217,10 +222,11 @@ impl World {
             return;
         }
         let machine = self.machine(id);
-        machine.paused_until = Some(until);
+        machine.is_paused = true;
         if std::mem::take(&mut machine.is_ready) {
             self.ready.retain(|&other| other != id.0);
         }
+        self.set_due(id, Some(until));
         self.messages.pause(id.host(), true);
     }
 
@@ -265,6 +271,20 @@ impl World {
         &mut self.machines[id.0 as usize]
     }
 
+    /// When a machine is next to be looked at, from now on.
+    fn set_due(&mut self, id: MachineId, due: Option<Mono>) {
+        let before = std::mem::replace(&mut self.machine(id).due, due);
+        if before == due {
+            return;
+        }
+        if let Some(before) = before {
+            self.dues.remove(&(before, id.0));
+        }
+        if let Some(due) = due {
+            self.dues.insert((due, id.0));
+        }
+    }
+
     /// Turns machines until none has anything to do now.
     fn settle(&mut self) {
         while !self.ready.is_empty() {
@@ -280,17 +300,14 @@ impl World {
             machine.is_ready = false;
             let Some(core) = &mut machine.core else { continue };
             core.turn();
-            match core.due() {
-                Due::Now => {
+            let due = core.due();
+            match due {
+                Due::At(at) if at > now => self.set_due(MachineId(id), Some(at)),
+                Due::Now | Due::At(_) => {
                     machine.is_ready = true;
                     self.ready.push(id);
                 }
-                Due::At(at) if at <= now => {
-                    machine.is_ready = true;
-                    self.ready.push(id);
-                }
-                Due::At(at) => machine.due = Some(at),
-                Due::Event | Due::Idle => machine.due = None,
+                Due::Event | Due::Idle => self.set_due(MachineId(id), None),
             }
             if let Some(datagrams) = &self.datagrams {
                 for host in datagrams.take_touched() {
@@ -302,43 +319,34 @@ impl World {
 
     /// Something was sent to a socket of this machine.
     fn refresh(&mut self, host: HostId) {
-        let machine = &mut self.machines[host.0 as usize];
-        if machine.is_ready || machine.paused_until.is_some() {
+        let machine = &self.machines[host.0 as usize];
+        if machine.is_ready || machine.is_paused {
             return;
         }
         match machine.core.as_ref().map(Reactor::due) {
-            Some(Due::At(at)) => machine.due = Some(at),
+            Some(Due::At(at)) => self.set_due(MachineId(host.0), Some(at)),
             Some(Due::Now) => self.wake(MachineId(host.0)),
             Some(Due::Event | Due::Idle) | None => {}
         }
     }
 
     fn next_due(&self) -> Option<Mono> {
-        let machines = self.machines.iter().filter_map(|machine| match machine.paused_until {
-            Some(until) => Some(until),
-            None => machine.due,
-        });
-        machines.chain(self.messages.next()).min()
+        let machines = self.dues.first().map(|(due, _)| *due);
+        machines.into_iter().chain(self.messages.next()).min()
     }
 
     /// The clock was moved: whose time has come?
     fn arrive(&mut self) {
         let now = self.clock.mono();
-        for index in 0..self.machines.len() {
-            let id = MachineId(index as u32);
-            let machine = &mut self.machines[index];
-            match machine.paused_until {
-                Some(until) if until <= now => {
-                    machine.paused_until = None;
-                    self.messages.pause(id.host(), false);
-                    self.wake(id);
-                }
-                None if machine.due.is_some_and(|due| due <= now) => {
-                    machine.due = None;
-                    self.wake(id);
-                }
-                _ => {}
+        while let Some(&(due, id)) = self.dues.first()
+            && due <= now
+        {
+            let id = MachineId(id);
+            self.set_due(id, None);
+            if std::mem::take(&mut self.machine(id).is_paused) {
+                self.messages.pause(id.host(), false);
             }
+            self.wake(id);
         }
         self.delivered += self.messages.turn();
         let mut touched = std::mem::take(&mut self.touched);
