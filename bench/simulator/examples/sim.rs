@@ -17,7 +17,7 @@ use std::process::ExitCode;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use isotherm_simulator::{Plan, Report, RunOptions, Tier, run_safely, shrink};
+use isotherm_simulator::{Plan, Report, RunOptions, Tier, keep_memory, run_safely, shrink};
 use nix::sys::time::TimeValLike;
 use nix::time::ClockId;
 
@@ -73,6 +73,7 @@ fn plan_of(seed: u64) -> Plan {
 }
 
 fn main() -> ExitCode {
+    keep_memory();
     let args: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = args.iter().map(String::as_str).collect();
     let seed = |text: &str| text.parse::<u64>().expect("a seed is a number");

@@ -9,6 +9,7 @@
 //! | `cluster.rs` | nodes, clients and an operator in a world                          |
 //! | `ledger.rs`  | the ground truth, and what clients saw                             |
 //! | `linear.rs`  | whether what they saw can have happened in one order               |
+//! | `memory.rs`  | [`keep_memory()`]: memory that stays the program's own             |
 //! | `run.rs`     | [`run()`]: a plan is carried out and checked                       |
 //! | `shrink.rs`  | [`shrink()`]: a plan that fails, cut down                          |
 
@@ -16,6 +17,7 @@ mod cluster;
 mod draw;
 mod ledger;
 pub mod linear;
+mod memory;
 mod message;
 mod operator;
 mod plan;
@@ -24,6 +26,7 @@ mod shrink;
 mod world;
 
 pub use ledger::{Failure, Tally};
+pub use memory::keep_memory;
 pub use message::{MessageConfig, MessageCounters, MessageEndpoint, MessageNetwork};
 pub use plan::{Action, Plan, PlanError, Setup, What};
 pub use run::{Report, RunOptions, Tier, run};

@@ -41,6 +41,7 @@ use pass::pass;
 use setup::Setup;
 
 fn main() {
+    isotherm_simulator::keep_memory();
     let asked = Setup::from_args();
     for &seed in &asked.seeds {
         let setup = Setup { seed, ..asked.clone() };

@@ -23,11 +23,16 @@ use crate::thin::Thin;
 const LONG_RECORD: u32 = 200 << 10;
 /// Room in the index of a disk beside its shards.
 const ENTRIES_SPARE: u64 = 4096;
+/// Nodes that take their buffers from one pool. Memory that was used once stays used, and nodes
+/// are rarely busy all at the same time: each with a pool of its own would take several times as
+/// much, and find none of it in a cache.
+const NODES_PER_POOL: u32 = 20;
 
 pub(crate) struct Rig {
     setup: Setup,
     pub(crate) world: World,
     nodes: Vec<Node>,
+    pools: Vec<BufPool>,
     map: ClusterMap,
     pub(crate) clients: Vec<(MachineId, Client)>,
     /// Of clients that are gone.
@@ -50,6 +55,22 @@ fn uuid(no: u32) -> [u8; 16] {
     let mut uuid = [7; 16];
     uuid[..4].copy_from_slice(&no.to_le_bytes());
     uuid
+}
+
+fn record_buf_bytes(setup: &Setup) -> u32 {
+    PutBuf::buffer_bytes(setup.cell as usize) as u32
+}
+
+/// Buffers for so many nodes.
+fn pool(setup: &Setup, nodes: u32) -> BufPool {
+    let record = record_buf_bytes(setup);
+    let class = |buf_bytes, count| PoolClass { buf_bytes, count: count * setup.disks * nodes };
+    let mut classes = vec![class(4 << 10, 128), class(record, 96)];
+    if record < 1100 << 10 {
+        classes.push(class(1100 << 10, if setup.appends > 0.0 { 48 } else { 14 }));
+    }
+    let layout = PoolLayout { classes, align: BlockSize::B4096, huge: false };
+    BufPool::new(&layout).expect("memory")
 }
 
 impl Rig {
@@ -87,18 +108,14 @@ impl Rig {
         let groups = GroupOptions { groups_per_disk: 100 };
         let map = ClusterMap::build([9; 16], scheme, map_nodes, map_disks, &groups, &mut draws)
             .expect("a cluster that can be");
-        let (nodes, clients) = (Vec::new(), Vec::new());
-        let mut rig = Rig { setup: setup.clone(), world, nodes, map, clients, hedged: 0 };
+        let (nodes, pools, clients) = (Vec::new(), Vec::new(), Vec::new());
+        let mut rig = Rig { setup: setup.clone(), world, nodes, pools, map, clients, hedged: 0 };
+        // One after the other: to open a disk takes more buffers than to serve it.
         for no in 0..setup.nodes {
-            rig.start_node(no);
+            let node = rig.start_node(no);
+            let disks = setup.disks as usize;
+            rig.until(|| node.is_settled() && node.report().disks.len() == disks);
         }
-        let nodes = rig.nodes.clone();
-        let until = rig.world.after(Nanos::from_secs(600));
-        rig.world.run_until(until, |_| {
-            nodes
-                .iter()
-                .all(|node| node.is_settled() && node.report().disks.len() == setup.disks as usize)
-        });
         for disk in rig.nodes.iter().flat_map(|node| node.report().disks) {
             assert!(matches!(disk.state, ShelfState::Open(_)), "{}: {:?}", disk.name, disk.state);
         }
@@ -139,20 +156,18 @@ impl Rig {
         drop(old);
     }
 
-    fn start_node(&mut self, no: u32) {
+    fn start_node(&mut self, no: u32) -> Node {
+        if no.is_multiple_of(NODES_PER_POOL) {
+            let nodes = NODES_PER_POOL.min(self.setup.nodes - no);
+            self.pools.push(pool(&self.setup, nodes));
+        }
         let setup = &self.setup;
         let id = MachineId(no);
         let handle = self.world.start(id);
         let network =
             self.world.messages().endpoint(id.host(), addr(no), &format!("node{no}"), &handle);
-        let record = PutBuf::buffer_bytes(setup.cell as usize) as u32;
-        let class = |buf_bytes, count| PoolClass { buf_bytes, count: count * setup.disks };
-        let mut classes = vec![class(4 << 10, 128), class(record, 96)];
-        if record < 1100 << 10 {
-            classes.push(class(1100 << 10, if setup.appends > 0.0 { 48 } else { 14 }));
-        }
-        let layout = PoolLayout { classes, align: BlockSize::B4096, huge: false };
-        let pool = BufPool::new(&layout).expect("memory");
+        let record = record_buf_bytes(setup);
+        let pool = self.pools[(no / NODES_PER_POOL) as usize].clone();
         let world = isotherm_store::World {
             handle: handle.clone(),
             pool: pool.clone(),
@@ -194,8 +209,9 @@ impl Rig {
                 node.add_disk(uuid, &format!("disk{disk_no}"), disk);
             });
         }
-        self.nodes.push(node);
+        self.nodes.push(node.clone());
         self.world.wake(id);
+        node
     }
 
     /// Runs until this says that it is done.
