@@ -16,10 +16,12 @@
 //! | `message.rs` | [`MessageNetwork`]: the world's hand on it; the events       |
 //! | `message/route.rs` | links, hosts, and when a message arrives               |
 //! | `message/end.rs`   | one side of a session                                  |
+//! | `message/ends.rs`  | all sides of all sessions                              |
 //! | `message/endpoint.rs` | where sessions come from                            |
 
 mod end;
 mod endpoint;
+mod ends;
 mod route;
 
 use std::cell::RefCell;
@@ -36,6 +38,7 @@ use isotherm_transport::{CallError, Closed, Connection, Frame};
 pub use endpoint::MessageEndpoint;
 
 use end::End;
+use ends::Ends;
 use route::{Host, Route};
 
 /// How a network of messages is made.
@@ -120,8 +123,7 @@ pub(crate) struct Net {
     endpoints: BTreeMap<SocketAddr, Rc<MessageEndpoint>>,
     /// Whose an address is, also while nobody listens there.
     addrs: BTreeMap<SocketAddr, HostId>,
-    ends: BTreeMap<u64, Rc<End>>,
-    next_end: u64,
+    ends: Ends,
     touched: Vec<HostId>,
     counters: MessageCounters,
 }
@@ -259,8 +261,7 @@ impl MessageNetwork {
             hosts: BTreeMap::new(),
             endpoints: BTreeMap::new(),
             addrs: BTreeMap::new(),
-            ends: BTreeMap::new(),
-            next_end: 0,
+            ends: Ends::default(),
             touched: Vec::new(),
             counters: MessageCounters::default(),
         };
@@ -448,14 +449,14 @@ impl Net {
                 }
             }
             Event::Idle { end, since } => {
-                let Some(end) = self.ends.get(&end).cloned() else { return };
+                let Some(end) = self.ends.get(end).cloned() else { return };
                 if end.deaf_since() == Some(since) {
                     self.counters.silent += 1;
                     self.end_one(&end, Closed::Silent);
                 }
             }
             Event::Handshake { end } => {
-                let Some(end) = self.ends.get(&end).cloned() else { return };
+                let Some(end) = self.ends.get(end).cloned() else { return };
                 if !end.is_ready() {
                     self.end_one(&end, Closed::Silent);
                 }
@@ -472,7 +473,7 @@ impl Net {
             self.schedule(now + self.config.keep_alive, Event::Probe { end });
             return;
         }
-        if !self.ends.contains_key(&sender) {
+        if self.ends.get(sender).is_none() {
             return;
         }
         let wait = Nanos(self.config.retransmit.0 << attempt.min(10));
@@ -485,7 +486,7 @@ impl Net {
         let event = Event::Message { from, to, sender, left: again, attempt, what };
         let slot = self.schedule(again, event);
         if let Some(call) = call
-            && let Some(end) = self.ends.get(&sender)
+            && let Some(end) = self.ends.get(sender)
         {
             end.moved(call, slot, again);
         }
@@ -505,7 +506,7 @@ impl Net {
             }
             return;
         };
-        let Some(end) = self.ends.get(&number).cloned() else {
+        let Some(end) = self.ends.get(number).cloned() else {
             // The packet finds nobody: the sender learns that.
             if !matches!(what, What::Close { .. } | What::Declined { .. }) {
                 self.schedule(now, Event::Probe { end: sender });
@@ -518,9 +519,9 @@ impl Net {
 
     /// Somebody dials an address of ours.
     fn dialled(&mut self, now: Mono, caller: u64, to: SocketAddr, name: &str) {
-        let Some(near) = self.ends.get(&caller).cloned() else { return };
+        let Some(near) = self.ends.get(caller).cloned() else { return };
         let Some(endpoint) = self.endpoints.get(&to).cloned() else { return };
-        let sessions = self.ends.values().filter(|end| end.local == to).count();
+        let sessions = self.ends.sessions_of(&to);
         let why = if endpoint.name() != name {
             Some(Closed::Untrusted)
         } else if sessions >= self.config.sessions_max {
@@ -548,23 +549,21 @@ impl Net {
         local: SocketAddr,
         peer: isotherm_transport::PeerAddr,
     ) -> Rc<End> {
-        let id = self.next_end;
-        self.next_end += 1;
-        let end = Rc::new(End::new(id, host, local, peer, handle));
-        self.ends.insert(id, Rc::clone(&end));
+        let end = Rc::new(End::new(self.ends.next_id(), host, local, peer, handle));
+        self.ends.push(Rc::clone(&end));
         end
     }
 
     /// The other side of a session, if it is still there.
     fn other(&self, end: &End) -> Option<&Rc<End>> {
-        self.ends.get(&end.other.get()?)
+        self.ends.get(end.other.get()?)
     }
 
     /// One side is over and says nothing of it.
     fn end_one(&mut self, end: &Rc<End>, why: Closed) {
         if end.end(why) {
             self.touched.push(end.host);
-            self.ends.remove(&end.id);
+            self.ends.remove(end.id);
             self.orphaned(end, why);
         }
     }
@@ -584,7 +583,7 @@ impl Net {
 
     /// The next packet of a side whose peer is gone: does it reach a host that knows nothing?
     fn probe(&mut self, now: Mono, end: u64) {
-        let Some(end) = self.ends.get(&end).cloned() else { return };
+        let Some(end) = self.ends.get(end).cloned() else { return };
         if self.other(&end).is_some() || !end.is_ready() {
             return;
         }
@@ -606,7 +605,7 @@ impl Net {
     /// Something has changed between hosts: who hears whom?
     fn listen(&mut self) {
         let now = self.clock.mono();
-        let ends: Vec<Rc<End>> = self.ends.values().cloned().collect();
+        let ends: Vec<Rc<End>> = self.ends.iter().cloned().collect();
         ends.iter().for_each(|end| self.listen_one(now, end));
     }
 
@@ -642,10 +641,9 @@ impl Net {
         let addrs: Vec<SocketAddr> =
             self.endpoints.iter().filter(|(_, e)| e.host() == host).map(|(&a, _)| a).collect();
         let endpoints = addrs.iter().filter_map(|addr| self.endpoints.remove(addr)).collect();
-        let gone: Vec<Rc<End>> =
-            self.ends.values().filter(|end| end.host == host).cloned().collect();
+        let gone: Vec<Rc<End>> = self.ends.iter().filter(|end| end.host == host).cloned().collect();
         for end in &gone {
-            self.ends.remove(&end.id);
+            self.ends.remove(end.id);
             end.end(Closed::Here);
         }
         for end in &gone {

@@ -161,7 +161,7 @@ impl End {
         match what {
             What::Dial { .. } => unreachable!("it has no side yet"),
             What::Accepted { far, .. } => {
-                let Some(far) = net.ends.get(&far).cloned() else { return };
+                let Some(far) = net.ends.get(far).cloned() else { return };
                 self.meet(&far);
                 self.begin(net);
                 net.send(self, What::Done { end: far.id });
@@ -436,7 +436,7 @@ impl Session for End {
     fn close(&self) {
         let Some(net) = self.net() else { return };
         let net = &mut *net.borrow_mut();
-        let Some(end) = net.ends.get(&self.id).cloned() else { return };
+        let Some(end) = net.ends.get(self.id).cloned() else { return };
         if self.is_ready()
             && let Some(end) = self.other.get()
         {

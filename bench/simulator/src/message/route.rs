@@ -2,8 +2,6 @@
 //!
 //! What must always hold: a message's fate depends on the seed, its link and its number on it.
 
-use std::collections::BTreeMap;
-
 use isotherm_seam::{Domain, Draws, Mono, Nanos, draw};
 use isotherm_sim::{HostId, LinkShape, exponential};
 
@@ -37,7 +35,8 @@ pub(super) struct Link {
 pub(super) struct Route {
     seed: u64,
     shape: LinkShape,
-    links: BTreeMap<(HostId, HostId), Link>,
+    /// By the host that sends and the one that receives: looked for twice for each message.
+    links: Vec<Vec<Option<Link>>>,
 }
 
 /// What becomes of a message.
@@ -51,26 +50,30 @@ pub(super) struct Sent {
 
 impl Route {
     pub(super) fn new(seed: u64, shape: LinkShape) -> Route {
-        Route { seed, shape, links: BTreeMap::new() }
+        Route { seed, shape, links: Vec::new() }
     }
 
     pub(super) fn set_shape(&mut self, shape: LinkShape) {
         self.shape = shape;
-        self.links.values_mut().for_each(|link| link.shape = shape);
+        self.links.iter_mut().flatten().flatten().for_each(|link| link.shape = shape);
     }
 
     pub(super) fn mend_all(&mut self) {
-        self.links.values_mut().for_each(|link| link.is_cut = false);
+        self.links.iter_mut().flatten().flatten().for_each(|link| link.is_cut = false);
     }
 
     pub(super) fn link(&mut self, from: HostId, to: HostId) -> &mut Link {
         let shape = self.shape;
-        self.links.entry((from, to)).or_insert(Link {
-            shape,
-            is_cut: false,
-            busy_until: Mono::ZERO,
-            messages: 0,
-        })
+        let (from, to) = (from.0 as usize, to.0 as usize);
+        if self.links.len() <= from {
+            self.links.resize_with(from + 1, Vec::new);
+        }
+        let links = &mut self.links[from];
+        if links.len() <= to {
+            links.resize_with(to + 1, || None);
+        }
+        let new = Link { shape, is_cut: false, busy_until: Mono::ZERO, messages: 0 };
+        links[to].get_or_insert(new)
     }
 
     /// A message sets out. An urgent one does not wait for payload before it.
