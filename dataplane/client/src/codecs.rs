@@ -62,17 +62,18 @@ mod tests {
         let codecs = Codecs::default();
         for cell_bytes in [512, 64, 4096, 192] {
             let descriptor = Descriptor::new("2+1".parse().unwrap(), cell_bytes).unwrap();
-            let data: Vec<Vec<u8>> = (1..=2).map(|byte| vec![byte; cell_bytes]).collect();
+            let len = cell_bytes as usize;
+            let data: Vec<Vec<u8>> = (1..=2).map(|byte| vec![byte; len]).collect();
             let data: Vec<&[u8]> = data.iter().map(|cell| &cell[..]).collect();
             let encode = |codec: &mut Codec| {
-                let mut parity = vec![0; cell_bytes];
+                let mut parity = vec![0; len];
                 codec.encode(&data, &mut [&mut parity]).unwrap();
                 parity
             };
             let parity = codecs.with(descriptor, encode);
             assert_eq!(parity, encode(&mut Codec::new(descriptor)));
             let rebuilt = codecs.with(descriptor, |codec| {
-                let mut lost = vec![0; cell_bytes];
+                let mut lost = vec![0; len];
                 let wanted = isotherm_erasure::Lost { cell: 0, bytes: &mut lost };
                 codec.reconstruct(&[None, Some(data[1]), Some(&parity)], &mut [wanted]).unwrap();
                 lost
