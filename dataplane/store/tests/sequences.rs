@@ -79,7 +79,7 @@ fn the_store_does_what_its_model_does() {
 /// is in tests/stories/.
 #[test]
 fn what_failed_once_is_right() {
-    const SEEDS: [u64; 15] = [
+    const SEEDS: [u64; 16] = [
         // A full disk that did not open; a checkpoint that found no room; a delete refused too early.
         40_269_337,
         40_302_068,
