@@ -16,7 +16,7 @@ use crate::codecs::Codecs;
 use crate::delete::Releases;
 use crate::layout::STRIPED_FROM_BYTES;
 use crate::links::Links;
-use crate::loads::{Loads, Patience};
+use crate::loads::{Loads, Patience, Stillness};
 use crate::pace::Paces;
 use crate::planted::{Bug, Planted};
 use crate::policy::{Act, ReadPolicy};
@@ -85,6 +85,7 @@ pub(crate) struct Inner {
     pub(crate) mending: RefCell<BTreeSet<(u32, u128, u32)>>,
     pub(crate) releases: RefCell<Releases>,
     pub(crate) loads: RefCell<Loads>,
+    pub(crate) stillness: RefCell<Stillness>,
     pub(crate) patience: RefCell<Patience>,
     /// The same of reads within fewer cells than are needed to decode.
     pub(crate) patience_few: RefCell<Patience>,
@@ -141,6 +142,7 @@ impl Client {
                 mending: RefCell::default(),
                 releases: RefCell::default(),
                 loads: RefCell::default(),
+                stillness: RefCell::default(),
                 patience: RefCell::new(Patience::new(config.hedge_after, config.hedges_per_mille)),
                 patience_few: RefCell::new(
                     Patience::new(config.hedge_after, config.hedges_per_mille).few(),

@@ -15,7 +15,7 @@ use isotherm_seam::{Mono, Nanos};
 use isotherm_transport::{Connection, Network, PeerAddr};
 use isotherm_wire::{Doubt, Told, VERSION_LEAST};
 
-use crate::steer::Inbox;
+use crate::steer::{Heard, Inbox};
 
 /// A disk that was asked and has answered nothing for so long is asked whether it is there: long for
 /// any disk, short beside the time after which a lost session counts as over. Who reads around it
@@ -65,11 +65,15 @@ impl Link {
         number
     }
 
-    fn claimed(&self, number: u64) {
+    /// A disk says something of a reservation.
+    fn heard(&self, number: u64, heard: Heard) {
         match self.claims.borrow().get(&number) {
-            Some((inbox, cell)) => inbox.claim(*cell),
+            Some((inbox, cell)) => inbox.hear(*cell, heard),
             // The read is over; that it is dropped is on its way, or was lost for want of room.
-            None => drop(self.connection.tell(&Told::Drop { number }.encode())),
+            None if heard == Heard::Claimed => {
+                self.connection.tell(&Told::Drop { number }.encode());
+            }
+            None => {}
         }
     }
 
@@ -85,7 +89,9 @@ impl Link {
                     }
                     None => self.connection.close(),
                 },
-                Ok(Told::Claim { number }) => self.claimed(number),
+                Ok(Told::Claim { number }) => self.heard(number, Heard::Claimed),
+                Ok(Told::Begun { number }) => self.heard(number, Heard::Begun),
+                Ok(Told::Waits { number }) => self.heard(number, Heard::Waits),
                 Ok(_) | Err(_) => {}
             }
             told.clear();

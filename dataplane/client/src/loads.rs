@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use isotherm_placement::DiskNo;
-use isotherm_seam::{Mono, Nanos};
+use isotherm_seam::{Draws, Mono, Nanos};
 
 /// What was seen is half forgotten after so long.
 const HALF_LIFE: Nanos = Nanos::from_secs(1);
@@ -60,6 +60,38 @@ const SERVICE: Nanos = Nanos::from_millis(10);
 
 fn fading(age: Nanos) -> f64 {
     (-age.as_secs_f64() / HALF_LIFE.as_secs_f64()).exp2()
+}
+
+/// Share of the newest offer in what is known of how many arms stand still: that of about three
+/// reads of ten cells.
+const OFFER_SHARE: f64 = 1.0 / 32.0;
+/// Where fewer stand still, offers save nothing.
+const STILL_FROM: f64 = 0.5;
+/// One read of so many makes offers nevertheless, to see whether it is still so.
+const LOOKS_ONE_OF: f64 = 16.0;
+
+/// Whether arms stand still when this client comes to them, as its offers find them.
+#[derive(Clone, Copy)]
+pub(crate) struct Stillness {
+    share: f64,
+}
+
+impl Default for Stillness {
+    fn default() -> Stillness {
+        Stillness { share: 1.0 }
+    }
+}
+
+impl Stillness {
+    /// What was offered has begun at once, or has not.
+    pub(crate) fn offered(&mut self, has_begun: bool) {
+        self.share += (f64::from(u8::from(has_begun)) - self.share) * OFFER_SHARE;
+    }
+
+    /// Whether the next read makes offers.
+    pub(crate) fn offers(&self, draws: &mut Draws) -> bool {
+        self.share >= STILL_FROM || draws.happens(1.0 / LOOKS_ONE_OF)
+    }
 }
 
 /// How long reads take, and what may be spent on slow ones.
@@ -160,6 +192,23 @@ mod tests {
         loads.began(DISK);
         loads.began(DISK);
         assert!(loads.expected(DISK, Mono(0) + Nanos::from_secs(20)) >= Nanos::from_millis(20));
+    }
+
+    #[test]
+    fn offers_are_made_while_arms_stand_still_and_now_and_then_otherwise() {
+        let mut draws = Draws::new(3, Domain::new("test.stillness"), 0);
+        let mut stillness = Stillness::default();
+        let mut made =
+            |stillness: &Stillness| (0..1600).filter(|_| stillness.offers(&mut draws)).count();
+        assert_eq!(made(&stillness), 1600);
+        for _ in 0..30 {
+            stillness.offered(false);
+        }
+        assert!((60..140).contains(&made(&stillness)));
+        for _ in 0..30 {
+            stillness.offered(true);
+        }
+        assert_eq!(made(&stillness), 1600);
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //! asking for as many as are needed.
 //!
 //! ```text
-//! event ─> policy(view) ─> acts: get, reserve, grant, park, wake, drop, probe
+//! event ─> policy(view) ─> acts: get, reserve, offer, grant, park, wake, drop, probe
 //! ```
 //!
 //! | file              | when it decides, and by what                                        |
@@ -15,7 +15,7 @@
 //! | `probe.rs`        | after every disk was asked how long a read would wait               |
 //! | `all_n.rs`        | never: all are asked, the first that answer win                     |
 //! | `tied.rs`         | when enough of all have begun: the others are dropped               |
-//! | `late.rs`         | when a disk's arm is about to come to it                            |
+//! | `late.rs`         | when a disk's arm is about to come to it, or stands still           |
 
 mod all_n;
 mod late;
@@ -114,6 +114,8 @@ impl FromStr for ReadPolicy {
 pub(crate) enum Act {
     Get(usize),
     Reserve(usize),
+    /// A reservation that begins without a grant if the arm stands still, and says whether it has.
+    Offer(usize),
     /// A reservation that begins without a grant, and says so.
     Tie(usize),
     Grant(usize),
@@ -131,6 +133,11 @@ pub(crate) enum Event {
     /// A probe came back, or its patience is over.
     Probed,
     Claimed(usize),
+    /// What was offered has begun.
+    Begun(usize),
+    /// What was offered could not begin at once, and is reserved like any other; or nothing was
+    /// heard of it for too long.
+    Waits(usize),
     Arrived,
     Failed,
     /// It takes longer than nearly all reads do: one cell more is to be asked for.
@@ -142,8 +149,10 @@ pub(crate) enum Event {
 pub(crate) enum Is {
     Idle,
     Probing,
-    /// A read would wait for so long.
-    Probed(Nanos),
+    /// Its disk has said how long a read would wait.
+    Probed,
+    /// Reserved, to begin at once: whether it has is not known yet.
+    Offered,
     Reserved,
     Parked,
     /// Asked for, granted or begun: it will come if nothing goes wrong.
@@ -152,60 +161,104 @@ pub(crate) enum Is {
     Failed,
 }
 
+/// How many of these there are.
+const STATES: usize = Is::Failed as usize + 1;
+
 /// A cell as a policy sees it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct CellView {
-    pub(crate) is: Is,
+    is: Is,
     /// Its disk is silent, or in doubt: only where others don't suffice.
     pub(crate) is_avoided: bool,
-    /// What this client expects of its disk, by what it saw of it.
+    /// What is expected of its disk, by what this client saw of it, or by what it says.
     pub(crate) load: Nanos,
 }
 
-/// A read as a policy sees it.
-pub(crate) struct View<'a> {
+impl CellView {
+    pub(crate) fn new(is: Is, is_avoided: bool, load: Nanos) -> CellView {
+        CellView { is, is_avoided, load }
+    }
+}
+
+/// A read as a policy sees it. How many cells have come how far is counted as they go, as that is
+/// asked at every event.
+#[derive(Clone, Debug)]
+pub(crate) struct View {
     pub(crate) needed: usize,
     /// So many more are asked for, because some are slow.
     pub(crate) spare: usize,
-    pub(crate) cells: &'a [CellView],
+    /// Most arms stand still, by what this client saw of late.
+    pub(crate) is_still: bool,
+    cells: Vec<CellView>,
+    counts: [usize; STATES],
 }
 
 /// Decides.
 pub(crate) trait Policy {
-    fn on(&self, event: Event, view: &View<'_>, draws: &mut Draws, acts: &mut Vec<Act>);
+    fn on(&self, event: Event, view: &View, draws: &mut Draws, acts: &mut Vec<Act>);
 }
 
-impl View<'_> {
-    fn count(&self, is: impl Fn(Is) -> bool) -> usize {
-        self.cells.iter().filter(|cell| is(cell.is)).count()
+impl View {
+    pub(crate) fn new(needed: usize, is_still: bool, cells: Vec<CellView>) -> View {
+        let mut counts = [0; STATES];
+        for cell in &cells {
+            counts[cell.is as usize] += 1;
+        }
+        View { needed, spare: 0, is_still, cells, counts }
+    }
+
+    /// How far a cell has come.
+    pub(crate) fn is(&self, cell: usize) -> Is {
+        self.cells[cell].is
+    }
+
+    /// A cell has come so far.
+    pub(crate) fn set(&mut self, cell: usize, is: Is) {
+        let was = std::mem::replace(&mut self.cells[cell].is, is);
+        self.counts[was as usize] -= 1;
+        self.counts[is as usize] += 1;
+    }
+
+    /// The disk of a cell says that a read would wait so long.
+    pub(crate) fn probed(&mut self, cell: usize, wait: Nanos) {
+        self.cells[cell].load = wait;
+        self.set(cell, Is::Probed);
+    }
+
+    /// How many have come just so far.
+    pub(crate) fn count(&self, is: Is) -> usize {
+        self.counts[is as usize]
     }
 
     /// So many more cells are to be asked for.
     pub(crate) fn missing(&self) -> usize {
-        let sure = self.count(|is| matches!(is, Is::Have | Is::Coming));
+        let sure = self.count(Is::Have) + self.count(Is::Coming);
         (self.needed + self.spare).saturating_sub(sure)
     }
 
-    /// The cells of which this is true, by number.
-    fn that(&self, is: impl Fn(Is) -> bool) -> impl Iterator<Item = usize> {
-        let cells = self.cells.iter().enumerate();
-        cells.filter(move |(_, cell)| is(cell.is)).map(|(number, _)| number)
+    /// The cells that have come just so far, by number.
+    pub(crate) fn that(&self, is: Is) -> impl Iterator<Item = usize> {
+        // Mostly there are none.
+        let cells = if self.count(is) > 0 { &self.cells[..] } else { &[] };
+        let found = cells.iter().enumerate().filter(move |(_, cell)| cell.is == is);
+        found.map(|(number, _)| number)
     }
 
-    /// Cells that could be asked, in an order by chance, those to be avoided last.
-    fn by_chance(&self, is: impl Fn(Is) -> bool, draws: &mut Draws) -> Vec<usize> {
-        let mut cells: Vec<usize> = self.that(is).collect();
+    /// Whether those that are not to be avoided suffice.
+    fn has_enough_good(&self) -> bool {
+        self.cells.iter().filter(|cell| !cell.is_avoided).count() >= self.needed
+    }
+
+    /// Cells that nothing was asked of yet but how busy they are, in an order by chance, those to
+    /// be avoided last.
+    fn by_chance(&self, draws: &mut Draws) -> Vec<usize> {
+        let mut cells: Vec<usize> = self.that(Is::Idle).chain(self.that(Is::Probed)).collect();
         for end in (1..cells.len()).rev() {
             cells.swap(end, draws.below(end as u64 + 1) as usize);
         }
         cells.sort_by_key(|&cell| self.cells[cell].is_avoided);
         cells
     }
-}
-
-/// A cell that nothing was asked of yet.
-fn is_idle(is: Is) -> bool {
-    matches!(is, Is::Idle | Is::Probed(_))
 }
 
 #[cfg(test)]
@@ -217,87 +270,86 @@ mod tests {
     const N: usize = 6;
     const K: usize = 4;
 
-    fn cells() -> Vec<CellView> {
+    fn view(is_still: bool) -> View {
         let load = |at: usize| Nanos::from_millis(at as u64 * 7 % 6);
-        (0..N).map(|at| CellView { is: Is::Idle, is_avoided: false, load: load(at) }).collect()
+        let cell = |at| CellView { is: Is::Idle, is_avoided: false, load: load(at) };
+        View::new(K, is_still, (0..N).map(cell).collect())
     }
 
     fn draws() -> Draws {
         Draws::new(1, Domain::new("test.policy"), 0)
     }
 
+    /// What becomes of a cell of which this is done.
+    fn after(act: Act) -> (usize, Is) {
+        match act {
+            Act::Get(cell) | Act::Grant(cell) => (cell, Is::Coming),
+            Act::Reserve(cell) | Act::Tie(cell) | Act::Wake(cell) => (cell, Is::Reserved),
+            Act::Offer(cell) => (cell, Is::Offered),
+            Act::Park(cell) => (cell, Is::Parked),
+            Act::Drop(cell) => (cell, Is::Idle),
+            Act::Probe(cell) => (cell, Is::Probing),
+        }
+    }
+
     /// What a policy says, done to the cells.
-    fn tell(
-        policy: ReadPolicy,
-        event: Event,
-        cells: &mut [CellView],
-        draws: &mut Draws,
-    ) -> Vec<Act> {
+    fn tell(policy: ReadPolicy, event: Event, view: &mut View, draws: &mut Draws) -> Vec<Act> {
         let mut acts = Vec::new();
-        let view = View { needed: K, spare: usize::from(event == Event::Slow), cells };
-        policy.steers().unwrap().on(event, &view, draws, &mut acts);
-        for act in &acts {
-            let (cell, is) = match *act {
-                Act::Get(cell) | Act::Grant(cell) => (cell, Is::Coming),
-                Act::Reserve(cell) | Act::Tie(cell) | Act::Wake(cell) => (cell, Is::Reserved),
-                Act::Park(cell) => (cell, Is::Parked),
-                Act::Drop(cell) => (cell, Is::Idle),
-                Act::Probe(cell) => (cell, Is::Probing),
-            };
-            cells[cell].is = is;
+        policy.steers().unwrap().on(event, view, draws, &mut acts);
+        for (cell, is) in acts.iter().copied().map(after) {
+            view.set(cell, is);
         }
         acts
     }
 
-    /// A whole read by chance: claims, failures, answers in any order. However it goes, with at
-    /// most `N - K` failures the read ends.
+    /// A whole read by chance: claims, offers, failures, answers in any order. However it goes,
+    /// with at most `N - K` failures the read ends, and nothing is read for nothing but where a
+    /// policy says so.
     #[test]
     fn a_read_ends_whatever_happens() {
         for policy in ReadPolicy::ALL.into_iter().filter(|policy| policy.steers().is_some()) {
-            for seed in 0..500 {
+            for seed in 0..1000 {
                 let mut draws = Draws::new(seed, Domain::new("test.policy"), 1);
-                let (mut cells, mut failures) = (cells(), 0);
-                for cell in &mut cells {
+                let (mut view, mut failures) = (view(seed % 2 == 0), 0);
+                for cell in &mut view.cells {
                     cell.is_avoided = draws.happens(0.2);
                 }
-                tell(policy, Event::Begin, &mut cells, &mut draws);
+                tell(policy, Event::Begin, &mut view, &mut draws);
                 let mut steps = 0;
-                while cells.iter().filter(|cell| cell.is == Is::Have).count() < K {
+                while view.count(Is::Have) < K {
                     steps += 1;
-                    assert!(steps < 1000, "{policy} seed {seed}: {cells:?}");
-                    let under_way: Vec<usize> = (0..N)
-                        .filter(|&cell| {
-                            matches!(cells[cell].is, Is::Probing | Is::Reserved | Is::Coming)
-                        })
-                        .collect();
+                    assert!(steps < 1000, "{policy} seed {seed}: {view:?}");
+                    let is_under_way =
+                        |is| matches!(is, Is::Probing | Is::Offered | Is::Reserved | Is::Coming);
+                    let under_way: Vec<usize> =
+                        (0..N).filter(|&cell| is_under_way(view.is(cell))).collect();
                     assert!(
                         !under_way.is_empty(),
-                        "{policy} seed {seed} waits for nothing: {cells:?}"
+                        "{policy} seed {seed} waits for nothing: {view:?}"
                     );
                     let cell = under_way[draws.below(under_way.len() as u64) as usize];
                     let fails = failures < N - K && draws.happens(0.2);
                     failures += usize::from(fails);
-                    let event = match cells[cell].is {
-                        _ if fails => {
-                            cells[cell].is = Is::Failed;
-                            Event::Failed
+                    let (is, event) = match view.is(cell) {
+                        _ if fails => (Is::Failed, Event::Failed),
+                        Is::Probing => (Is::Probed, Event::Probed),
+                        Is::Offered if draws.happens(0.5) => (Is::Coming, Event::Begun(cell)),
+                        Is::Offered => (Is::Reserved, Event::Waits(cell)),
+                        Is::Reserved if policy == ReadPolicy::Tied => {
+                            (Is::Coming, Event::Claimed(cell))
                         }
-                        Is::Probing => {
-                            cells[cell].is = Is::Probed(Nanos(draws.below(1000)));
-                            Event::Probed
-                        }
-                        Is::Reserved => {
-                            if policy == ReadPolicy::Tied {
-                                cells[cell].is = Is::Coming;
-                            }
-                            Event::Claimed(cell)
-                        }
-                        _ => {
-                            cells[cell].is = Is::Have;
-                            Event::Arrived
-                        }
+                        Is::Reserved => (Is::Reserved, Event::Claimed(cell)),
+                        _ => (Is::Have, Event::Arrived),
                     };
-                    tell(policy, event, &mut cells, &mut draws);
+                    view.set(cell, is);
+                    tell(policy, event, &mut view, &mut draws);
+                    let counted = |is| view.cells.iter().filter(|cell| cell.is == is).count();
+                    for is in [Is::Idle, Is::Offered, Is::Reserved, Is::Parked, Is::Coming] {
+                        assert_eq!(view.count(is), counted(is), "{is:?}");
+                    }
+                    let used = [Is::Offered, Is::Coming, Is::Have].map(|is| view.count(is));
+                    let is_late = policy == ReadPolicy::Late;
+                    assert!(!is_late || used.iter().sum::<usize>() <= K, "{seed}: {view:?}");
                 }
             }
         }
@@ -305,24 +357,48 @@ mod tests {
 
     #[test]
     fn late_grants_as_many_as_are_needed_and_parks_the_rest() {
-        let (mut cells, mut draws) = (cells(), draws());
-        let acts = tell(ReadPolicy::Late, Event::Begin, &mut cells, &mut draws);
+        let (mut view, mut draws) = (view(false), draws());
+        let mut late = |event, view: &mut View| tell(ReadPolicy::Late, event, view, &mut draws);
+        let acts = late(Event::Begin, &mut view);
         assert_eq!(acts, (0..N).map(Act::Reserve).collect::<Vec<_>>());
         for cell in 0..K - 1 {
-            let acts = tell(ReadPolicy::Late, Event::Claimed(cell), &mut cells, &mut draws);
-            assert_eq!(acts, [Act::Grant(cell)]);
+            assert_eq!(late(Event::Claimed(cell), &mut view), [Act::Grant(cell)]);
         }
-        let acts = tell(ReadPolicy::Late, Event::Claimed(K - 1), &mut cells, &mut draws);
+        let acts = late(Event::Claimed(K - 1), &mut view);
         assert_eq!(acts, [Act::Grant(K - 1), Act::Park(K), Act::Park(K + 1)]);
         // One fails: those that were parked are wanted again, and the first that claims has it.
-        cells[0].is = Is::Failed;
-        let acts = tell(ReadPolicy::Late, Event::Failed, &mut cells, &mut draws);
+        view.set(0, Is::Failed);
+        let acts = late(Event::Failed, &mut view);
         assert_eq!(acts, [Act::Wake(K), Act::Wake(K + 1)]);
-        let acts = tell(ReadPolicy::Late, Event::Claimed(K + 1), &mut cells, &mut draws);
+        let acts = late(Event::Claimed(K + 1), &mut view);
         assert_eq!(acts, [Act::Grant(K + 1), Act::Park(K)]);
         // A slow one: one more than is needed.
-        let acts = tell(ReadPolicy::Late, Event::Slow, &mut cells, &mut draws);
-        assert_eq!(acts, [Act::Wake(K)]);
+        view.spare = 1;
+        assert_eq!(late(Event::Slow, &mut view), [Act::Wake(K)]);
+    }
+
+    #[test]
+    fn late_offers_the_data_while_arms_stand_still_and_reserves_the_rest_when_one_does_not() {
+        let (mut view, mut draws) = (view(true), draws());
+        let mut late = |event, view: &mut View| tell(ReadPolicy::Late, event, view, &mut draws);
+        let acts = late(Event::Begin, &mut view);
+        assert_eq!(acts, (0..K).map(Act::Offer).collect::<Vec<_>>());
+        view.set(0, Is::Coming);
+        assert_eq!(late(Event::Begun(0), &mut view), []);
+        view.set(1, Is::Reserved);
+        let acts = late(Event::Waits(1), &mut view);
+        assert_eq!(acts, [Act::Reserve(K), Act::Reserve(K + 1)]);
+        // One is open, and the two of which nothing is known yet may have begun.
+        let acts = late(Event::Claimed(K), &mut view);
+        assert_eq!(acts, [Act::Grant(K), Act::Park(1), Act::Park(K + 1)]);
+        view.set(2, Is::Coming);
+        assert_eq!(late(Event::Begun(2), &mut view), []);
+        view.set(3, Is::Reserved);
+        assert_eq!(late(Event::Waits(3), &mut view), [Act::Wake(1), Act::Wake(K + 1)]);
+        assert_eq!(
+            late(Event::Claimed(1), &mut view),
+            [Act::Grant(1), Act::Park(3), Act::Park(K + 1)]
+        );
     }
 
     /// What deciding costs: `cargo test --release -p isotherm-client --lib cost_of -- --ignored
@@ -343,43 +419,38 @@ mod tests {
                 for _ in 0..ROUNDS {
                     let idle =
                         CellView { is: Is::Idle, is_avoided: false, load: Nanos::from_millis(1) };
-                    let mut cells = [idle; 14];
-                    let mut on = |event, cells: &mut [CellView; 14]| {
-                        let view = View { needed: 10, spare: 0, cells };
-                        decides.on(event, &view, &mut draws, &mut acts);
+                    let mut view = View::new(10, false, vec![idle; 14]);
+                    let mut on = |event, view: &mut View| {
+                        decides.on(event, view, &mut draws, &mut acts);
                         decisions += 1;
                         for act in acts.drain(..) {
-                            let (cell, is) = match act {
-                                Act::Get(cell) | Act::Grant(cell) => (cell, Is::Coming),
-                                Act::Reserve(cell) | Act::Tie(cell) | Act::Wake(cell) => {
-                                    (cell, Is::Reserved)
-                                }
-                                Act::Park(cell) => (cell, Is::Parked),
-                                Act::Drop(cell) => (cell, Is::Idle),
-                                Act::Probe(cell) => (cell, Is::Probing),
-                            };
-                            cells[cell].is = is;
+                            let (cell, is) = after(act);
+                            view.set(cell, is);
                         }
                     };
-                    on(Event::Begin, &mut cells);
+                    on(Event::Begin, &mut view);
                     for cell in 0..14 {
-                        match cells[cell].is {
-                            Is::Reserved if policy == ReadPolicy::Tied => {
-                                cells[cell].is = Is::Coming;
-                                on(Event::Claimed(cell), &mut cells);
+                        match view.is(cell) {
+                            Is::Offered => {
+                                view.set(cell, Is::Coming);
+                                on(Event::Begun(cell), &mut view);
                             }
-                            Is::Reserved => on(Event::Claimed(cell), &mut cells),
+                            Is::Reserved if policy == ReadPolicy::Tied => {
+                                view.set(cell, Is::Coming);
+                                on(Event::Claimed(cell), &mut view);
+                            }
+                            Is::Reserved => on(Event::Claimed(cell), &mut view),
                             Is::Probing => {
-                                cells[cell].is = Is::Probed(Nanos(cell as u64));
-                                on(Event::Probed, &mut cells);
+                                view.probed(cell, Nanos(cell as u64));
+                                on(Event::Probed, &mut view);
                             }
                             _ => {}
                         }
                     }
                     for cell in 0..14 {
-                        if cells[cell].is == Is::Coming {
-                            cells[cell].is = Is::Have;
-                            on(Event::Arrived, &mut cells);
+                        if view.is(cell) == Is::Coming {
+                            view.set(cell, Is::Have);
+                            on(Event::Arrived, &mut view);
                         }
                     }
                 }
@@ -392,9 +463,9 @@ mod tests {
 
     #[test]
     fn the_least_loaded_are_asked_and_what_is_avoided_last() {
-        let (mut cells, mut draws) = (cells(), draws());
-        cells[0].is_avoided = true;
-        let acts = tell(ReadPolicy::LeastLoaded, Event::Begin, &mut cells, &mut draws);
+        let (mut view, mut draws) = (view(false), draws());
+        view.cells[0].is_avoided = true;
+        let acts = tell(ReadPolicy::LeastLoaded, Event::Begin, &mut view, &mut draws);
         let mut asked: Vec<usize> = acts
             .iter()
             .map(|act| if let Act::Get(cell) = act { *cell } else { panic!() })

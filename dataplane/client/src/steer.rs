@@ -9,7 +9,7 @@
 //! reservation is dropped.
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::future::Future;
 use std::ops::Range;
 use std::pin::Pin;
@@ -20,7 +20,7 @@ use isotherm_placement::DiskNo;
 use isotherm_reactor::Sleep;
 use isotherm_seam::{Mono, Nanos};
 use isotherm_transport::Body;
-use isotherm_wire::{Ask, Doubt, Failure, Told};
+use isotherm_wire::{Ask, Begins, Doubt, Failure, Told};
 
 use crate::ask::{Fault, Terms};
 use crate::client::Inner;
@@ -32,28 +32,40 @@ use crate::read::{Piece, Reading};
 
 /// A probe that takes longer is not waited for.
 const PROBE_PATIENCE: Nanos = Nanos::from_millis(5);
+/// Whoever has not said by then whether he begins at once is taken to wait.
+const OFFER_PATIENCE: Nanos = Nanos::from_millis(5);
 
-/// Claims of one read that came, and who waits for them.
+const NEVER: Mono = Mono(u64::MAX);
+
+/// What a disk says of a reservation.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Heard {
+    Claimed,
+    Begun,
+    Waits,
+}
+
+/// What disks said of the reservations of one read, in order, and who waits for it.
 #[derive(Default)]
 pub(crate) struct Inbox {
-    claimed: RefCell<Vec<usize>>,
+    heard: RefCell<VecDeque<(usize, Heard)>>,
     waker: RefCell<Option<Waker>>,
 }
 
 impl Inbox {
-    pub(crate) fn claim(&self, cell: usize) {
-        self.claimed.borrow_mut().push(cell);
+    pub(crate) fn hear(&self, cell: usize, heard: Heard) {
+        self.heard.borrow_mut().push_back((cell, heard));
         if let Some(waker) = self.waker.borrow_mut().take() {
             waker.wake();
         }
     }
 
-    fn poll(&self, cx: &mut Context<'_>) -> Option<usize> {
-        let claimed = self.claimed.borrow_mut().pop();
-        if claimed.is_none() {
+    fn poll(&self, cx: &mut Context<'_>) -> Option<(usize, Heard)> {
+        let heard = self.heard.borrow_mut().pop_front();
+        if heard.is_none() {
             *self.waker.borrow_mut() = Some(cx.waker().clone());
         }
-        claimed
+        heard
     }
 }
 
@@ -72,10 +84,9 @@ struct Lane<'a> {
     /// Of a reservation: where it is, and by which number.
     reserved: Option<Reservation>,
     began: Mono,
-    /// Since when nothing but the disk's own time is waited for.
+    /// Since when nothing but the disk's own time is waited for, and when that is long.
     granted: Option<Mono>,
-    /// That it takes long has been seen.
-    is_slow: bool,
+    slow_at: Mono,
     /// It was reserved in vain: from then on it is asked for as such.
     is_plain: bool,
 }
@@ -113,23 +124,22 @@ struct Steering<'a> {
     columns: Range<u64>,
     terms: Terms,
     policy: &'static dyn Policy,
-    cells: Vec<CellView>,
-    spare: usize,
+    view: View,
     lanes: Vec<Lane<'a>>,
     inbox: Rc<Inbox>,
     began: Mono,
+    /// Rings when something may be slow, or earlier.
     alarm: Sleep,
-    /// When the alarm is set to.
     alarm_at: Mono,
-    /// The read as a whole has been seen to be slow.
-    is_slow: bool,
+    /// When the read as a whole is slow.
+    slow_at: Mono,
     reading: Reading<'a>,
 }
 
 enum Step {
     Cell(usize, Outcome),
-    Claimed(usize),
-    Slow,
+    Heard(usize, Heard),
+    Alarm,
 }
 
 impl Inner {
@@ -147,7 +157,7 @@ impl Inner {
         let view = |cell: usize| {
             let disk = self.member(stripe.group, stripe.position(cell));
             let Some(disk) = disk.filter(|_| !without.contains(&cell)) else {
-                return (CellView { is: Is::Failed, is_avoided: true, load: Nanos::ZERO }, None);
+                return (CellView::new(Is::Failed, true, Nanos::ZERO), None);
             };
             let addr = self.map.borrow().address(disk);
             let is_avoided = self.links.is_silent(disk)
@@ -155,7 +165,7 @@ impl Inner {
                 || self.links.doubt(disk) != Doubt::None
                 || self.paces.borrow().is_slow(disk, now);
             let load = self.loads.borrow().expected(disk, now);
-            (CellView { is: Is::Idle, is_avoided, load }, Some(disk))
+            (CellView::new(Is::Idle, is_avoided, load), Some(disk))
         };
         let (cells, disks): (Vec<_>, Vec<_>) = (0..stripe.cells()).map(view).unzip();
         let lane = |disk| Lane {
@@ -164,24 +174,24 @@ impl Inner {
             reserved: None,
             began: now,
             granted: None,
-            is_slow: false,
+            slow_at: NEVER,
             is_plain: false,
         };
         let lanes: Vec<Lane<'_>> = disks.into_iter().map(lane).collect();
         self.look_at_slow(stripe, &columns, &lanes, terms);
+        let is_still = self.stillness.borrow().offers(&mut self.draws.borrow_mut());
         let mut steering = Steering {
             inner: self,
             stripe,
             columns,
             terms,
             policy,
-            cells,
-            spare: 0,
+            view: View::new(stripe.needed(), is_still, cells),
             lanes,
             inbox: Rc::default(),
             alarm: self.handle.sleep(self.hedge_after()),
             alarm_at: now + self.hedge_after(),
-            is_slow: false,
+            slow_at: now + self.hedge_after(),
             began: now,
             reading: self.reading(stripe),
         };
@@ -221,6 +231,10 @@ impl Inner {
 impl<'a> Steering<'a> {
     async fn run(&mut self) -> Result<(), ClientError> {
         self.decide(Event::Begin);
+        if self.lanes.iter().any(|lane| lane.reserved.is_some()) {
+            // How long it waits for claims says nothing; what counts is the time from a grant.
+            self.slow_at = self.began + self.inner.config.hedge_after;
+        }
         while self.reading.have.len() < self.stripe.needed() {
             let is_alive = self.lanes.iter().any(|lane| lane.running.is_some());
             if !is_alive {
@@ -232,60 +246,53 @@ impl<'a> Steering<'a> {
         Ok(())
     }
 
-    /// When the next part of it is slow: a granted cell, or cells that were just asked for, of
-    /// which the whole says more.
-    fn slow_at(&self) -> Mono {
-        let patience = self.inner.config.hedge_after;
-        let by_grant = self.inner.paces.borrow().slow_after().min(patience);
-        let granted = self.lanes.iter().filter_map(|lane| {
-            let after = if lane.is_slow { patience } else { by_grant };
-            Some(lane.granted? + after)
-        });
-        let is_reserved = self.lanes.iter().any(|lane| lane.reserved.is_some());
-        let whole = match self.is_slow || is_reserved {
-            true => self.began + patience,
-            false => self.began + self.inner.hedge_after(),
-        };
-        granted.chain([whole]).filter(|at| *at > self.inner.handle.now()).min().unwrap_or_else(
-            || {
-                // All of it is long overdue.
-                self.inner.handle.now() + patience
-            },
-        )
-    }
-
-    fn set_alarm(&mut self) {
-        let at = self.slow_at();
-        if at != self.alarm_at {
+    /// The alarm is to ring by then.
+    fn set_alarm(&mut self, at: Mono) {
+        if at < self.alarm_at {
             self.alarm_at = at;
             self.alarm = self.inner.handle.sleep(at.since(self.inner.handle.now()));
         }
     }
 
-    /// Notes what is slow by now; how long it has been waited for.
-    fn slow_lane(&mut self) -> Nanos {
+    /// From now on nothing but the disk's own time is waited for.
+    fn granted(&mut self, cell: usize) {
         let now = self.inner.handle.now();
-        let by_grant = self.inner.paces.borrow().slow_after();
-        let mut waited = Nanos::ZERO;
+        let patience = self.inner.config.hedge_after;
+        let slow_at = now + self.inner.paces.borrow().slow_after().min(patience);
+        self.lanes[cell].granted = Some(now);
+        self.lanes[cell].slow_at = slow_at;
+        self.view.set(cell, Is::Coming);
+        self.set_alarm(slow_at);
+    }
+
+    /// The alarm has rung: for how long the slowest of what is slow has been waited for, if
+    /// anything is.
+    fn rung(&mut self) -> Option<Nanos> {
+        let now = self.inner.handle.now();
+        let later = now + self.inner.config.hedge_after;
+        let mut waited = None;
+        let mut next = later;
         for lane in &mut self.lanes {
-            if let Some(granted) = lane.granted
-                && now.since(granted) >= by_grant
-            {
-                lane.is_slow = true;
-                waited = waited.max(now.since(granted));
+            let Some(granted) = lane.granted else { continue };
+            if lane.slow_at <= now {
+                lane.slow_at = later;
+                waited = waited.max(Some(now.since(granted)));
             }
+            next = next.min(lane.slow_at);
         }
-        if waited == Nanos::ZERO {
-            self.is_slow = true;
-            waited = now.since(self.began);
+        if self.slow_at <= now {
+            self.slow_at = later;
+            waited = waited.or(Some(now.since(self.began)));
         }
+        self.alarm_at = NEVER;
+        self.set_alarm(next.min(self.slow_at));
         waited
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Step> {
         // A claim that is answered late costs an arm its time.
-        if let Some(cell) = self.inbox.poll(cx) {
-            return Poll::Ready(Step::Claimed(cell));
+        if let Some((cell, heard)) = self.inbox.poll(cx) {
+            return Poll::Ready(Step::Heard(cell, heard));
         }
         for (cell, lane) in self.lanes.iter_mut().enumerate() {
             if let Some(running) = &mut lane.running
@@ -295,42 +302,77 @@ impl<'a> Steering<'a> {
                 return Poll::Ready(Step::Cell(cell, outcome));
             }
         }
-        Pin::new(&mut self.alarm).poll(cx).map(|()| Step::Slow)
+        Pin::new(&mut self.alarm).poll(cx).map(|()| Step::Alarm)
     }
 
     fn take(&mut self, step: Step) -> Result<(), ClientError> {
         match step {
-            Step::Claimed(cell) => {
-                let lane = &mut self.lanes[cell];
-                let Some(reserved) = &mut lane.reserved else { return Ok(()) };
-                if reserved.is_granted {
-                    // It is tied: it has begun.
-                    lane.granted = Some(self.inner.handle.now());
-                    self.cells[cell].is = Is::Coming;
-                    self.set_alarm();
-                }
-                self.decide(Event::Claimed(cell));
-            }
+            Step::Heard(cell, heard) => self.heard(cell, heard),
             Step::Cell(cell, Outcome::Probe(wait)) => {
-                self.cells[cell].is = Is::Probed(wait);
+                self.view.probed(cell, wait);
                 self.decide(Event::Probed);
             }
             Step::Cell(cell, Outcome::Cell(result)) => self.arrived(cell, result)?,
-            Step::Slow => {
-                let waited = self.slow_lane();
-                self.set_alarm();
+            Step::Alarm => {
+                self.end_offers();
+                let Some(waited) = self.rung() else { return Ok(()) };
                 // The first ones are within the budget; after that the read must go on.
                 let allowed = waited >= self.inner.config.hedge_after
                     || self.inner.patience.borrow_mut().spend(1.0);
                 let most = self.stripe.cells() - self.stripe.needed();
-                if allowed && self.spare < most {
-                    self.spare += 1;
+                if allowed && self.view.spare < most {
+                    self.view.spare += 1;
                     self.inner.count(|counters| counters.hedged += 1);
                     self.decide(Event::Slow);
                 }
             }
         }
         Ok(())
+    }
+
+    fn heard(&mut self, cell: usize, heard: Heard) {
+        let lane = &mut self.lanes[cell];
+        let Some(reserved) = &mut lane.reserved else { return };
+        let was_offered = self.view.is(cell) == Is::Offered;
+        match heard {
+            Heard::Begun => {
+                (reserved.is_granted, reserved.is_parked) = (true, false);
+                self.granted(cell);
+                self.inner.stillness.borrow_mut().offered(true);
+                self.decide(Event::Begun(cell));
+            }
+            Heard::Waits if was_offered => self.waits(cell),
+            Heard::Waits => {}
+            Heard::Claimed => {
+                if reserved.is_granted {
+                    // It is tied: it has begun.
+                    self.granted(cell);
+                } else if was_offered {
+                    // An older node does not know offers.
+                    self.waits(cell);
+                }
+                self.decide(Event::Claimed(cell));
+            }
+        }
+    }
+
+    /// What was offered could not begin at once.
+    fn waits(&mut self, cell: usize) {
+        self.view.set(cell, Is::Reserved);
+        self.inner.stillness.borrow_mut().offered(false);
+        self.decide(Event::Waits(cell));
+    }
+
+    /// Offers of which nothing was heard for too long are none any more.
+    fn end_offers(&mut self) {
+        if self.inner.handle.now() < self.began + OFFER_PATIENCE {
+            return;
+        }
+        for cell in 0..self.lanes.len() {
+            if self.view.is(cell) == Is::Offered {
+                self.waits(cell);
+            }
+        }
     }
 
     fn arrived(&mut self, cell: usize, result: Result<Body, Fault>) -> Result<(), ClientError> {
@@ -352,14 +394,14 @@ impl<'a> Steering<'a> {
             Ok(bytes) => {
                 let columns = self.columns.clone();
                 self.reading.have.insert(cell, Piece { columns, bytes });
-                self.cells[cell].is = Is::Have;
+                self.view.set(cell, Is::Have);
                 self.decide(Event::Arrived);
             }
             Err(Fault::Failed(Failure::Deleted)) => return Err(ClientError::Deleted),
             // Its claims were not answered in time, as this client was busy. The disk is well.
             Err(Fault::Failed(Failure::Late)) if was_reserved => {
                 self.lanes[cell].is_plain = true;
-                self.cells[cell].is = Is::Idle;
+                self.view.set(cell, Is::Idle);
                 self.decide(Event::Failed);
             }
             Err(fault) => {
@@ -367,22 +409,17 @@ impl<'a> Steering<'a> {
                     self.inner.count(|counters| counters.cells_bad += 1);
                 }
                 self.reading.faults.insert(cell, fault);
-                self.cells[cell].is = Is::Failed;
+                self.view.set(cell, Is::Failed);
                 self.decide(Event::Failed);
             }
         }
         Ok(())
     }
 
-    fn view(&self) -> View<'_> {
-        View { needed: self.stripe.needed(), spare: self.spare, cells: &self.cells }
-    }
-
     /// Asks the policy and does what it says.
     fn decide(&mut self, event: Event) {
         let mut acts = self.inner.acts.take();
-        let view = self.view();
-        self.policy.on(event, &view, &mut self.inner.draws.borrow_mut(), &mut acts);
+        self.policy.on(event, &self.view, &mut self.inner.draws.borrow_mut(), &mut acts);
         for act in acts.drain(..) {
             self.act(act);
         }
@@ -392,23 +429,25 @@ impl<'a> Steering<'a> {
     fn act(&mut self, act: Act) {
         match act {
             Act::Get(cell) => self.get(cell),
-            Act::Reserve(cell) => self.reserve(cell, false),
-            Act::Tie(cell) => self.reserve(cell, true),
+            Act::Reserve(cell) => self.reserve(cell, Begins::Granted),
+            Act::Offer(cell) => {
+                self.reserve(cell, Begins::AtOnce);
+                self.set_alarm(self.began + OFFER_PATIENCE);
+            }
+            Act::Tie(cell) => self.reserve(cell, Begins::Claimed),
             Act::Probe(cell) => {
                 let Some(disk) = self.lanes[cell].disk else { return };
                 let (inner, terms) = (self.inner, self.terms);
                 self.lanes[cell].running = Some(Box::pin(async move {
                     Outcome::Probe(inner.expected_wait(disk, PROBE_PATIENCE, terms).await)
                 }));
-                self.cells[cell].is = Is::Probing;
+                self.view.set(cell, Is::Probing);
             }
             Act::Grant(cell) => {
                 if let Some(reserved) = &mut self.lanes[cell].reserved {
                     reserved.is_granted = true;
                     reserved.tell(&Told::Grant { number: reserved.number });
-                    self.cells[cell].is = Is::Coming;
-                    self.lanes[cell].granted = Some(self.inner.handle.now());
-                    self.set_alarm();
+                    self.granted(cell);
                 }
             }
             Act::Park(cell) => self.tell(cell, Is::Parked, |number| Told::Park { number }),
@@ -419,7 +458,7 @@ impl<'a> Steering<'a> {
                     reserved.is_granted = false;
                 }
                 (lane.running, lane.reserved) = (None, None);
-                self.cells[cell].is = Is::Idle;
+                self.view.set(cell, Is::Idle);
             }
         }
     }
@@ -428,7 +467,7 @@ impl<'a> Steering<'a> {
         if let Some(reserved) = &mut self.lanes[cell].reserved {
             reserved.is_parked = is == Is::Parked;
             reserved.tell(&message(reserved.number));
-            self.cells[cell].is = is;
+            self.view.set(cell, is);
         }
     }
 
@@ -439,15 +478,15 @@ impl<'a> Steering<'a> {
         self.lanes[cell].running = Some(Box::pin(async move {
             Outcome::Cell(inner.fetch(stripe, cell, columns, terms).await)
         }));
-        self.cells[cell].is = Is::Coming;
+        self.view.set(cell, Is::Coming);
     }
 
-    fn reserve(&mut self, cell: usize, tied: bool) {
+    fn reserve(&mut self, cell: usize, begins: Begins) {
         let Some(disk) = self.lanes[cell].disk else { return };
         let link = self.inner.link_of(disk).filter(Link::takes_reservations);
         let Some(link) = link.filter(|_| !self.lanes[cell].is_plain) else {
             // Who can't be asked late is asked at once, but for no more than is needed.
-            if self.view().missing() > 0 {
+            if self.view.missing() > 0 {
                 self.get(cell);
             }
             return;
@@ -460,16 +499,18 @@ impl<'a> Steering<'a> {
             number,
             needed: stripe.needed() as u16,
             holders: stripe.cells() as u16,
-            tied,
+            begins,
         };
         let columns = self.columns.clone();
+        let is = if begins == Begins::AtOnce { Is::Offered } else { Is::Reserved };
         self.began(cell);
         let lane = &mut self.lanes[cell];
-        lane.reserved = Some(Reservation { link, number, is_granted: tied, is_parked: false });
+        let (is_granted, is_parked) = (begins == Begins::Claimed, false);
+        lane.reserved = Some(Reservation { link, number, is_granted, is_parked });
         lane.running = Some(Box::pin(async move {
             Outcome::Cell(inner.fetch_by(ask, stripe, cell, columns, terms).await)
         }));
-        self.cells[cell].is = Is::Reserved;
+        self.view.set(cell, is);
     }
 
     fn began(&mut self, cell: usize) {

@@ -364,9 +364,15 @@ impl Inner {
                 true
             }
             Ok(Told::Hello { least, newest, .. }) => Told::agreed(least, newest).is_some(),
-            Ok(Told::GoAway | Told::MapNews { .. } | Told::Claim { .. } | Told::Unknown { .. }) => {
-                true
-            }
+            // What disks say, and what says nothing to a node.
+            Ok(
+                Told::GoAway
+                | Told::MapNews { .. }
+                | Told::Claim { .. }
+                | Told::Begun { .. }
+                | Told::Waits { .. }
+                | Told::Unknown { .. },
+            ) => true,
             Err(_) => false,
         }
     }

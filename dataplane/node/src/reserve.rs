@@ -8,7 +8,8 @@
 //!
 //! ```text
 //! reserve ─> in line ─> at the arm ─ claim ─> granted ─> read
-//!           (of its session)  └─ park ─> passed over; its place at the arm is the next one's
+//!           (of its session)  ├─ park ─> passed over; its place at the arm is the next one's
+//!                             └─ the arm stands still, and it is to begin at once ─> read
 //! ```
 
 use std::cell::{Cell, RefCell};
@@ -21,7 +22,7 @@ use isotherm_reactor::{Handle, Sleep};
 use isotherm_seam::{Mono, Nanos};
 use isotherm_store::{Get, GetError, Reserved, Store};
 use isotherm_transport::{Connection, Ticket};
-use isotherm_wire::{Ask, DiskUuid, Failure, Request, Told};
+use isotherm_wire::{Ask, Begins, DiskUuid, Failure, Request, Told};
 
 use crate::convert::get_failure;
 use crate::planted::{Bug, Planted};
@@ -65,6 +66,13 @@ enum Decision {
 struct Line {
     at_the_arm: Cell<u32>,
     waiting: RefCell<VecDeque<Rc<Held>>>,
+}
+
+impl Line {
+    /// Who comes now has to stand in line.
+    fn is_full(&self) -> bool {
+        self.at_the_arm.get() >= AT_THE_ARM_MAX || !self.waiting.borrow().is_empty()
+    }
 }
 
 /// A place at the arm, until it is dropped.
@@ -146,17 +154,17 @@ pub(crate) struct Asked {
     pub(crate) number: u64,
     /// That it will be served here.
     pub(crate) chance: f32,
-    pub(crate) tied: bool,
+    pub(crate) begins: Begins,
 }
 
 /// What a request reserves, if it does.
 pub(crate) fn asked(request: &Request, now: Mono) -> Option<Asked> {
-    let Ask::Reserve { key, range, number, needed, holders, tied } = &request.ask else {
+    let Ask::Reserve { key, range, number, needed, holders, begins } = &request.ask else {
         return None;
     };
     let get = Get { key: *key, range: range.clone(), deadline: deadline(request, now) };
     let chance = f32::from(*needed) / f32::from(*holders);
-    Some(Asked { get, number: *number, chance, tied: *tied })
+    Some(Asked { get, number: *number, chance, begins: *begins })
 }
 
 /// Serves a reservation; `None` when nobody waits for it any more.
@@ -166,7 +174,7 @@ pub(crate) async fn serve(
     reservations: &Reservations,
     connection: &Connection,
     ticket: Ticket,
-    asked: Asked,
+    mut asked: Asked,
     planted: Planted,
 ) -> Option<Outcome> {
     let waits = match shelf.reserve(store) {
@@ -191,6 +199,10 @@ pub(crate) async fn serve(
     let line = reservations.line(shelf.uuid);
     let bytes = asked.get.range.as_ref().map_or(0, |range| u64::from(range.end - range.start));
     reservations.held.borrow_mut().insert(number, Rc::clone(held));
+    if asked.begins == Begins::AtOnce && line.is_full() {
+        connection.tell(&Told::Waits { number }.encode());
+        asked.begins = Begins::Granted;
+    }
     if enter(held, &line).await == Some(Decision::Drop) || !connection.is_wanted(ticket) {
         return None;
     }
@@ -204,7 +216,7 @@ pub(crate) async fn serve(
         }
         Err(error) => return Some(Err(get_failure(error))),
     }
-    let decision = wait(held, shelf.handle(), connection, asked.tied).await;
+    let decision = wait(held, shelf.handle(), connection, asked.begins).await;
     let reserved = held.reserved.take();
     drop(held.place.take());
     drop(listed);
@@ -287,9 +299,12 @@ async fn wait(
     held: &Held,
     handle: &Handle,
     connection: &Connection,
-    tied: bool,
+    begins: Begins,
 ) -> Result<Decision, GetError> {
     let mut look: Option<Sleep> = None;
+    let tell = |message: Told| connection.tell(&message.encode());
+    let number = held.number;
+    let mut is_first = begins == Begins::AtOnce;
     std::future::poll_fn(|cx| {
         if let Some(decision) = held.decided.get() {
             return Poll::Ready(Ok(decision));
@@ -310,16 +325,27 @@ async fn wait(
         let reserved = &mut *held.reserved.borrow_mut();
         let Some(reserved) = reserved else { return Poll::Ready(Ok(Decision::Drop)) };
         loop {
+            let is_first = std::mem::replace(&mut is_first, false);
             match reserved.poll_claim(cx) {
-                Poll::Pending => return Poll::Pending,
+                Poll::Pending => {
+                    if is_first {
+                        tell(Told::Waits { number });
+                    }
+                    return Poll::Pending;
+                }
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 Poll::Ready(Ok(())) if !connection.is_wanted(held.ticket) => {
                     return Poll::Ready(Ok(Decision::Drop));
                 }
+                // The arm has nothing better to do.
+                Poll::Ready(Ok(())) if is_first => {
+                    tell(Told::Begun { number });
+                    return Poll::Ready(Ok(Decision::Grant));
+                }
                 Poll::Ready(Ok(())) => {
                     // What can't be told is not answered, and counts as such.
-                    connection.tell(&Told::Claim { number: held.number }.encode());
-                    if tied {
+                    tell(Told::Claim { number });
+                    if begins == Begins::Claimed {
                         return Poll::Ready(Ok(Decision::Grant));
                     }
                 }

@@ -24,5 +24,5 @@ pub use envelope::{
     BODY_BYTES_MAX, Envelope, HEADER_BYTES, HeaderBytes, MAGIC, VERSION, VERSION_LEAST, WireError,
     crc32c, crc32c_combine, crc32c_of,
 };
-pub use request::{Ask, Class, DiskUuid, LIST_LIMIT_MAX, Request};
+pub use request::{Ask, Begins, Class, DiskUuid, LIST_LIMIT_MAX, Request};
 pub use told::Told;

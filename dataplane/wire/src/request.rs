@@ -1,14 +1,14 @@
 //! What is asked of a disk of another machine.
 //!
 //! ```text
-//!  0       20     36    62      63      64    68      72      80      84      88         92
-//!  | front | disk | key | codec | class | pad | exp_s | epoch | from  | until | deadline | limit |
+//!  0       20     36    62      63      64     65    68      72      80      84      88         92
+//!  | front | disk | key | codec | class | when | pad | exp_s | epoch | from  | until | deadline | limit |
 //!  96       122   128
 //!  | key to | pad |
 //! ```
 //!
 //! `class` and reservations came with version 2; in version 1 the class is zero, which is the
-//! foreground.
+//! foreground. `when` came later in version 2: who does not know it takes it for zero.
 //!
 //! What must always hold: a decoded request is one that its sender could have meant. Every field
 //! that a kind does not use is zero, so a later version may give it a meaning.
@@ -144,9 +144,21 @@ pub enum Ask {
         needed: u16,
         /// of so many.
         holders: u16,
-        /// Each claim of it counts as granted at once, and only tells that it begins.
-        tied: bool,
+        /// Which claims of it need no grant.
+        begins: Begins,
     },
+}
+
+/// When a reserved read begins.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Begins {
+    /// When its claim is granted.
+    Granted,
+    /// By itself if the arm can come to it at once, and says [`crate::Told::Begun`]. If not it says
+    /// [`crate::Told::Waits`], and is like any other from then on.
+    AtOnce,
+    /// When it is claimed: the claim only tells that it begins.
+    Claimed,
 }
 
 mod kind {
@@ -168,6 +180,9 @@ const FLAG_RANGE: u16 = 1;
 const FLAG_HOLD: u16 = 2;
 const FLAG_TIED: u16 = 4;
 
+/// `when` of [`Begins::AtOnce`].
+const AT_ONCE: u8 = 1;
+
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned, Clone, Copy)]
 #[repr(C)]
 struct Fields {
@@ -175,7 +190,8 @@ struct Fields {
     key: [u8; Key::BYTES],
     codec: u8,
     class: u8,
-    pad: [u8; 4],
+    when: u8,
+    pad: [u8; 3],
     expires_s: U32,
     epoch: U64,
     from: U32,
@@ -253,7 +269,7 @@ impl Request {
                 fields.epoch = U64::new(*number);
                 kind::VOUCH
             }
-            Ask::Reserve { key, range, number, needed, holders, tied } => {
+            Ask::Reserve { key, range, number, needed, holders, begins } => {
                 assert!(self.version >= 2, "version 1 knows no reservations");
                 fields.key = key.to_bytes();
                 fields.epoch = U64::new(*number);
@@ -263,8 +279,10 @@ impl Request {
                     fields.from = U32::new(range.start);
                     fields.until = U32::new(range.end);
                 }
-                if *tied {
-                    flags |= FLAG_TIED;
+                match begins {
+                    Begins::Granted => {}
+                    Begins::AtOnce => fields.when = AT_ONCE,
+                    Begins::Claimed => flags |= FLAG_TIED,
                 }
                 kind::RESERVE
             }
@@ -321,8 +339,13 @@ impl Request {
                     return Err(field("needed"));
                 }
                 let range = range(&fields, &envelope)?;
-                let tied = envelope.flags & FLAG_TIED != 0;
-                Ask::Reserve { key, range, number: fields.epoch.get(), needed, holders, tied }
+                let begins = match (envelope.flags & FLAG_TIED != 0, fields.when) {
+                    (false, 0) => Begins::Granted,
+                    (false, AT_ONCE) => Begins::AtOnce,
+                    (true, 0) => Begins::Claimed,
+                    _ => return Err(field("when")),
+                };
+                Ask::Reserve { key, range, number: fields.epoch.get(), needed, holders, begins }
             }
             kind::DELETE => Ask::Delete {
                 key,

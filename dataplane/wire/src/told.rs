@@ -55,6 +55,16 @@ pub enum Told {
         /// Of the reservation.
         number: u64,
     },
+    /// From a disk: a read that was reserved to begin at once has begun.
+    Begun {
+        /// Of the reservation.
+        number: u64,
+    },
+    /// From a disk: it can't begin at once, and waits to be claimed.
+    Waits {
+        /// Of the reservation.
+        number: u64,
+    },
     /// Of a kind that this build does not know.
     Unknown {
         /// Which.
@@ -70,6 +80,8 @@ const GRANT: u8 = 5;
 const PARK: u8 = 6;
 const WAKE: u8 = 7;
 const DROP: u8 = 8;
+const BEGUN: u8 = 9;
+const WAITS: u8 = 10;
 
 impl Told {
     /// This build's greeting.
@@ -95,6 +107,8 @@ impl Told {
             Told::Park { .. } => PARK,
             Told::Wake { .. } => WAKE,
             Told::Drop { .. } => DROP,
+            Told::Begun { .. } => BEGUN,
+            Told::Waits { .. } => WAITS,
             Told::Unknown { kind } => *kind,
         };
         out.extend_from_slice(&[kind, VERSION]);
@@ -108,7 +122,9 @@ impl Told {
             | Told::Grant { number }
             | Told::Park { number }
             | Told::Wake { number }
-            | Told::Drop { number } => out.extend_from_slice(&number.to_le_bytes()),
+            | Told::Drop { number }
+            | Told::Begun { number }
+            | Told::Waits { number } => out.extend_from_slice(&number.to_le_bytes()),
             Told::GoAway | Told::Unknown { .. } => {}
         }
         out
@@ -138,6 +154,8 @@ impl Told {
             PARK => Ok(Told::Park { number: number(rest)? }),
             WAKE => Ok(Told::Wake { number: number(rest)? }),
             DROP => Ok(Told::Drop { number: number(rest)? }),
+            BEGUN => Ok(Told::Begun { number: number(rest)? }),
+            WAITS => Ok(Told::Waits { number: number(rest)? }),
             kind => Ok(Told::Unknown { kind }),
         }
     }

@@ -148,7 +148,7 @@ fn every_kept_message_is_read_as_what_it_was() {
     assert_eq!(DiskState::decode(&kept["body/disk-state"]), Ok(disk_state()));
 }
 
-const TOLD: [(&str, u8); 8] = [
+const TOLD: [(&str, u8); 10] = [
     ("hello", 1),
     ("go-away", 2),
     ("map-news", 3),
@@ -157,6 +157,8 @@ const TOLD: [(&str, u8); 8] = [
     ("park", 6),
     ("wake", 7),
     ("drop", 8),
+    ("begun", 9),
+    ("waits", 10),
 ];
 
 /// The numbers once more, where a person looks for them: docs/WIRE.md has the same tables.

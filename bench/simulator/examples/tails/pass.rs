@@ -6,7 +6,7 @@ use std::fmt::Write;
 use std::rc::Rc;
 
 use bytes::Bytes;
-use isotherm_client::{Client, Locator, ReadPolicy};
+use isotherm_client::{Client, ClientError, Locator, ReadPolicy};
 use isotherm_objects::{Act, ArrivalLaw, BurstLaw, Plan, Schedule};
 use isotherm_reactor::Handle;
 use isotherm_seam::{Mono, Nanos};
@@ -29,7 +29,15 @@ const DEATHS: Nanos = Nanos::from_secs(1);
 struct Seen {
     latencies: Vec<Nanos>,
     failed: u64,
+    /// Why what failed did, and how often: puts too.
+    why: BTreeMap<String, u64>,
     under_way: u64,
+}
+
+impl Seen {
+    fn failed(&mut self, what: &str, error: &ClientError) {
+        *self.why.entry(format!("{what}: {error}")).or_default() += 1;
+    }
 }
 
 /// A read under way; it is none any more when its machine dies.
@@ -86,7 +94,10 @@ fn read(
                 assert!(bytes.iter().step_by(997).all(is_right), "other bytes");
                 seen.latencies.push(clock.now().since(at));
             }
-            Err(_) => seen.failed += 1,
+            Err(error) => {
+                seen.failed += 1;
+                seen.failed("read", &error);
+            }
         }
         drop(seen);
     });
@@ -146,15 +157,17 @@ impl Appends {
         self.gap.map(|_| self.next)
     }
 
-    fn put(&mut self, rig: &mut Rig) {
+    fn put(&mut self, rig: &mut Rig, seen: &Rc<RefCell<Seen>>) {
         let Some(gap) = self.gap else { return };
         self.next += gap;
         let (id, client) = rig.clients[self.number % rig.clients.len()].clone();
         self.number += 1;
         let (filler, failed) = (self.filler.clone(), Rc::clone(&self.failed));
+        let seen = Rc::clone(seen);
         rig.world.handle(id).unwrap().spawn("append", async move {
-            if client.put(client.new_id(), filler).await.is_err() {
+            if let Err(error) = client.put(client.new_id(), filler).await {
                 *failed.borrow_mut() += 1;
+                seen.borrow_mut().failed("put", &error);
             }
         });
         rig.world.wake(id);
@@ -207,7 +220,7 @@ pub(crate) fn pass(
         }
         while let Some(at) = appends.due().filter(|at| *at <= operation.at) {
             rig.world.run_until(start + at, |_| false);
-            appends.put(&mut rig);
+            appends.put(&mut rig, &seen);
         }
         rig.world.run_until(start + operation.at, |_| false);
         if mark.is_none() && operation.at >= warmup {
@@ -264,6 +277,10 @@ pub(crate) fn pass(
     field("hedged", format!("{:.4}", (then.hedged - mark.hedged) as f64 / counted));
     field("cached", format!("{:.3}", cache.served as f64 / (cache.served + offered) as f64));
     field("failed", (seen.failed + *appends.failed.borrow()).to_string());
+    field(
+        "why",
+        format!("{:?}", seen.why.iter().map(|(why, n)| format!("{n} {why}")).collect::<Vec<_>>()),
+    );
     field("left", left.to_string());
     field("reads", counted.to_string());
     let messages = (then.messages.0 - mark.messages.0) as f64 / counted;

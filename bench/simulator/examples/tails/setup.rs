@@ -13,6 +13,11 @@ const DISK_BYTES: u64 = 64 << 20;
 const PER_TENANT: u64 = 20;
 /// Bytes of an appended shard.
 pub(crate) const APPEND_BYTES: u64 = 1 << 20;
+/// What one takes of a disk: three fit into an extent of 4 MiB with what they say of themselves.
+const APPEND_ROOM_BYTES: u64 = (4 << 20) / 3;
+/// Part of a disk that is filled in the end where there are appends: beyond that it is cleaned all
+/// the time, and then full.
+const FILLED_AFTER_APPENDS: f64 = 0.75;
 
 /// A run as it is asked for.
 #[derive(Clone, Debug)]
@@ -159,14 +164,16 @@ impl Setup {
 
     fn appended_bytes(&self) -> u64 {
         let seconds = (self.seconds + self.warmup) as f64;
-        (self.appends * seconds) as u64 * self.record(APPEND_BYTES)
+        (self.appends * seconds) as u64 * APPEND_ROOM_BYTES
     }
 
     pub(crate) fn disk_bytes(&self) -> u64 {
         match self.appended_bytes() {
             0 => DISK_BYTES * (self.cell >> 18).max(1),
-            // From what is filled before to nine tenths.
-            bytes => (bytes as f64 / (0.9 - FILLED_BEFORE_APPENDS)) as u64 >> 22 << 22,
+            bytes => {
+                let share = FILLED_AFTER_APPENDS - FILLED_BEFORE_APPENDS;
+                DISK_BYTES + ((bytes as f64 / share) as u64 >> 22 << 22)
+            }
         }
     }
 
@@ -184,7 +191,7 @@ impl Setup {
         }
         let read = self.objects() * self.holders() / self.all_disks() * self.record(self.cell);
         let before = (self.disk_bytes() as f64 * FILLED_BEFORE_APPENDS) as u64;
-        before.saturating_sub(read) / self.record(APPEND_BYTES) * self.all_disks() / self.holders()
+        before.saturating_sub(read) / APPEND_ROOM_BYTES * self.all_disks() / self.holders()
     }
 
     /// What the cells that are read take of a disk, if nothing else is on it.

@@ -2,14 +2,14 @@
 
 use isotherm_seam::Draws;
 
-use super::{Act, Event, Policy, View, is_idle};
+use super::{Act, Event, Is, Policy, View};
 
 pub(super) struct AllN;
 
 impl Policy for AllN {
-    fn on(&self, event: Event, view: &View<'_>, _: &mut Draws, acts: &mut Vec<Act>) {
+    fn on(&self, event: Event, view: &View, _: &mut Draws, acts: &mut Vec<Act>) {
         if event == Event::Begin {
-            acts.extend(view.that(is_idle).map(Act::Get));
+            acts.extend(view.that(Is::Idle).map(Act::Get));
         }
     }
 }

@@ -3,18 +3,18 @@
 
 use isotherm_seam::Draws;
 
-use super::{Act, Event, Policy, View, is_idle};
+use super::{Act, Event, Policy, View};
 
 pub(super) struct LeastLoaded;
 
 impl Policy for LeastLoaded {
-    fn on(&self, _: Event, view: &View<'_>, draws: &mut Draws, acts: &mut Vec<Act>) {
+    fn on(&self, _: Event, view: &View, draws: &mut Draws, acts: &mut Vec<Act>) {
         let wanted = view.missing();
         if wanted == 0 {
             return;
         }
         // By chance among equals.
-        let mut cells = view.by_chance(is_idle, draws);
+        let mut cells = view.by_chance(draws);
         cells.sort_by_key(|&cell| (view.cells[cell].is_avoided, view.cells[cell].load));
         acts.extend(cells.into_iter().take(wanted).map(Act::Get));
     }

@@ -2,15 +2,15 @@
 
 use isotherm_seam::Draws;
 
-use super::{Act, Event, Policy, View, is_idle};
+use super::{Act, Event, Policy, View};
 
 pub(super) struct Random;
 
 impl Policy for Random {
-    fn on(&self, _: Event, view: &View<'_>, draws: &mut Draws, acts: &mut Vec<Act>) {
+    fn on(&self, _: Event, view: &View, draws: &mut Draws, acts: &mut Vec<Act>) {
         let wanted = view.missing();
         if wanted > 0 {
-            acts.extend(view.by_chance(is_idle, draws).into_iter().take(wanted).map(Act::Get));
+            acts.extend(view.by_chance(draws).into_iter().take(wanted).map(Act::Get));
         }
     }
 }

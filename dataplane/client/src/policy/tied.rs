@@ -8,14 +8,13 @@ use super::{Act, Event, Is, Policy, View};
 pub(super) struct Tied;
 
 impl Policy for Tied {
-    fn on(&self, event: Event, view: &View<'_>, _: &mut Draws, acts: &mut Vec<Act>) {
-        let waiting = |is| is == Is::Reserved;
+    fn on(&self, event: Event, view: &View, _: &mut Draws, acts: &mut Vec<Act>) {
         match event {
-            Event::Begin => acts.extend(view.that(|is| is == Is::Idle).map(Act::Tie)),
-            Event::Failed | Event::Slow if view.missing() > view.count(waiting) => {
-                acts.extend(view.that(|is| is == Is::Idle).map(Act::Tie));
+            Event::Begin => acts.extend(view.that(Is::Idle).map(Act::Tie)),
+            Event::Failed | Event::Slow if view.missing() > view.count(Is::Reserved) => {
+                acts.extend(view.that(Is::Idle).map(Act::Tie));
             }
-            _ if view.missing() == 0 => acts.extend(view.that(waiting).map(Act::Drop)),
+            _ if view.missing() == 0 => acts.extend(view.that(Is::Reserved).map(Act::Drop)),
             _ => {}
         }
     }

@@ -4,8 +4,8 @@
 
 use isotherm_seam::{Domain, Draws, Key, Nanos};
 use isotherm_wire::{
-    Answer, Ask, BODY_BYTES_MAX, Class, DiskState, Doubt, Entry, Failure, Given, HEADER_BYTES,
-    HeaderBytes, LIST_LIMIT_MAX, Request, ShardInfo, Told, crc32c,
+    Answer, Ask, BODY_BYTES_MAX, Begins, Class, DiskState, Doubt, Entry, Failure, Given,
+    HEADER_BYTES, HeaderBytes, LIST_LIMIT_MAX, Request, ShardInfo, Told, crc32c,
 };
 
 /// A number from the environment.
@@ -58,17 +58,18 @@ pub fn requests() -> Vec<(&'static str, Ask, u32)> {
 pub fn requests_of(version: u8) -> Vec<(&'static str, Ask, u32)> {
     let mut all = requests();
     if version >= 2 {
-        let reserve = |range, tied| Ask::Reserve {
+        let reserve = |range, begins| Ask::Reserve {
             key: KEY,
             range,
             number: 0x4142_4344_4546_4748,
             needed: 0x0a0b,
             holders: 0x0e0f,
-            tied,
+            begins,
         };
-        all.push(("reserve", reserve(None, false), 0));
-        all.push(("reserve-range", reserve(Some(0x7172..0x8182_8384), false), 0));
-        all.push(("reserve-tied", reserve(None, true), 0));
+        all.push(("reserve", reserve(None, Begins::Granted), 0));
+        all.push(("reserve-range", reserve(Some(0x7172..0x8182_8384), Begins::Granted), 0));
+        all.push(("reserve-tied", reserve(None, Begins::Claimed), 0));
+        all.push(("reserve-at-once", reserve(None, Begins::AtOnce), 0));
     }
     all
 }
@@ -110,7 +111,7 @@ pub fn answers() -> Vec<(String, Result<Given, Failure>, u32)> {
 }
 
 /// Every kind of told message.
-pub fn told() -> [(&'static str, Told); 8] {
+pub fn told() -> [(&'static str, Told); 10] {
     let map_version = 0xe1e2_e3e4_e5e6_e7e8;
     [
         ("hello", Told::Hello { least: 1, newest: 2, map_version }),
@@ -121,6 +122,8 @@ pub fn told() -> [(&'static str, Told); 8] {
         ("park", Told::Park { number: map_version }),
         ("wake", Told::Wake { number: map_version }),
         ("drop", Told::Drop { number: map_version }),
+        ("begun", Told::Begun { number: map_version }),
+        ("waits", Told::Waits { number: map_version }),
     ]
 }
 
@@ -156,8 +159,9 @@ pub fn random_request(draws: &mut Draws) -> (Request, u32) {
             let range = draws.happens(0.5).then_some(a.min(b)..a.max(b));
             let holders = 1 + draws.below(u64::from(u16::MAX)) as u16;
             let needed = 1 + draws.below(u64::from(holders)) as u16;
-            let (number, tied) = (random_number(draws), draws.happens(0.5));
-            Ask::Reserve { key, range, number, needed, holders, tied }
+            let begins = [Begins::Granted, Begins::AtOnce, Begins::Claimed];
+            let (number, begins) = (random_number(draws), begins[draws.below(3) as usize]);
+            Ask::Reserve { key, range, number, needed, holders, begins }
         }
         0 => Ask::Ping,
         1 => {
@@ -228,7 +232,7 @@ pub fn random_answer(draws: &mut Draws) -> (Answer, u32) {
 pub fn random_told(draws: &mut Draws) -> Told {
     let map_version = random_number(draws);
     let number = map_version;
-    match draws.below(9) {
+    match draws.below(11) {
         0 => {
             let (a, b) = (draws.next_u64() as u8, draws.next_u64() as u8);
             Told::Hello { least: a.min(b), newest: a.max(b), map_version }
@@ -240,7 +244,9 @@ pub fn random_told(draws: &mut Draws) -> Told {
         5 => Told::Park { number },
         6 => Told::Wake { number },
         7 => Told::Drop { number },
-        _ => Told::Unknown { kind: 9 + draws.below(247) as u8 },
+        8 => Told::Begun { number },
+        9 => Told::Waits { number },
+        _ => Told::Unknown { kind: 11 + draws.below(245) as u8 },
     }
 }
 
