@@ -128,6 +128,13 @@ impl Inner {
         }
     }
 
+    /// A disk has not said what it should have by now. If that goes on it is asked whether it is there.
+    pub(crate) fn not_heard_of(&self, disk: DiskNo) {
+        if self.links.asked(disk, self.handle.now()) {
+            self.check(disk);
+        }
+    }
+
     /// Asks a disk whether it is there. If it is not it counts as silent from then on.
     fn check(&self, disk: DiskNo) {
         let (weak, handle) = (self.myself.clone(), self.handle.clone());

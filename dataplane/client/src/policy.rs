@@ -34,7 +34,6 @@ use isotherm_seam::{Draws, Nanos};
 pub enum ReadPolicy {
     /// The data cells, which need no decoding; others when these fail or are slow. No choice by
     /// load.
-    #[default]
     Direct,
     /// Any that suffice.
     Random,
@@ -46,7 +45,8 @@ pub enum ReadPolicy {
     AllN,
     /// All of them; when enough have begun the others are taken back.
     Tied,
-    /// Those whose arms come to it first.
+    /// Those whose arms come to it first; the data cells as long as arms stand still.
+    #[default]
     Late,
 }
 
@@ -210,6 +210,11 @@ impl View {
     /// How far a cell has come.
     pub(crate) fn is(&self, cell: usize) -> Is {
         self.cells[cell].is
+    }
+
+    /// Whether the disk of a cell is used only where others don't suffice.
+    pub(crate) fn is_avoided(&self, cell: usize) -> bool {
+        self.cells[cell].is_avoided
     }
 
     /// A cell has come so far.

@@ -196,6 +196,9 @@ impl Inner {
             reading: self.reading(stripe),
         };
         steering.run().await?;
+        if steering.is_degraded() {
+            self.count(|counters| counters.read_degraded += 1);
+        }
         self.patience.borrow_mut().took(self.handle.now().since(now));
         let empty = self.reading(stripe);
         Ok(std::mem::replace(&mut steering.reading, empty))
@@ -244,6 +247,14 @@ impl<'a> Steering<'a> {
             self.take(step)?;
         }
         Ok(())
+    }
+
+    /// Whether a cell of the data could not be had: not only did others come first.
+    fn is_degraded(&self) -> bool {
+        let is_lost = |cell| self.view.is_avoided(cell) || self.view.is(cell) == Is::Failed;
+        let is_there = |cell| self.reading.have.contains_key(&cell);
+        !self.stripe.is_copies()
+            && (0..self.stripe.needed()).any(|cell| is_lost(cell) && !is_there(cell))
     }
 
     /// The alarm is to ring by then.
@@ -370,6 +381,9 @@ impl<'a> Steering<'a> {
         }
         for cell in 0..self.lanes.len() {
             if self.view.is(cell) == Is::Offered {
+                if let Some(disk) = self.lanes[cell].disk {
+                    self.inner.not_heard_of(disk);
+                }
                 self.waits(cell);
             }
         }

@@ -182,6 +182,43 @@ fn a_machine_that_says_nothing_is_soon_left_out() {
     }
 }
 
+/// What is offered to disks that stand still begins without a grant, and nothing else is read; a
+/// machine that says nothing is waited for a little, and offered nothing once that is known.
+#[test]
+fn offers_read_nothing_for_nothing_and_wait_little_for_who_says_nothing() {
+    let mut rig = rig(7, ReadPolicy::Late);
+    let locators: Vec<Locator> = (0..10).map(|_| put(&mut rig, 3 << 20)).collect();
+    let read = |rig: &Rig| -> u64 {
+        let nodes = rig.machines.iter().filter_map(|machine| machine.node.as_ref());
+        nodes.flat_map(|node| node.report().disks).map(|disk| disk.tally.done[1]).sum()
+    };
+    let round = |rig: &mut Rig| {
+        let mut longest = Nanos::ZERO;
+        for &locator in &locators {
+            let began = rig.now();
+            check(rig, ReadPolicy::Late, locator);
+            longest = longest.max(rig.now().since(began));
+        }
+        longest
+    };
+    for &locator in &locators {
+        let client = rig.client.clone();
+        let got = async move { client.get_by(ReadPolicy::Direct, &locator, None).await };
+        rig.run(got).expect("it is there");
+    }
+    let direct = read(&rig);
+    let usual = round(&mut rig);
+    assert_eq!(read(&rig) - direct, direct, "as many cells as are needed");
+    rig.freeze(2);
+    let begun = rig.now();
+    while rig.now().since(begun) < Nanos::from_secs(3) {
+        let longest = round(&mut rig);
+        assert!(longest < usual + Nanos::from_millis(50), "{longest:?}, without it {usual:?}");
+    }
+    let known = round(&mut rig);
+    assert!(known < usual + Nanos::from_millis(4), "{known:?}, without it {usual:?}");
+}
+
 /// Claims that a busy client did not answer in time are no fault of the disks: the read is asked for
 /// plainly, though every cell that is left is needed.
 #[test]
