@@ -295,6 +295,9 @@ impl<'a> Steering<'a> {
             self.slow_at = later;
             waited = waited.or(Some(now.since(self.began)));
         }
+        if self.view.count(Is::Offered) > 0 {
+            next = next.min(self.began + OFFER_PATIENCE);
+        }
         self.alarm_at = NEVER;
         self.set_alarm(next.min(self.slow_at));
         waited
