@@ -160,6 +160,9 @@ impl Inner {
     /// Whether what is left of a stripe was deleted long ago ([`judge`]). `None` if that can't be
     /// said now.
     pub(crate) async fn is_forgotten(&self, stripe: &StripeRef, terms: Terms) -> Option<bool> {
+        // Before the members: a repair gives the member its cell first, and drops the note then. In the
+        // other order both could be missed.
+        let notes = self.notes(stripe).await;
         let mut members = Vec::with_capacity(stripe.cells());
         let mut asks = Gather::new();
         for cell in 0..stripe.cells() {
@@ -185,7 +188,7 @@ impl Inner {
             Verdict::Deleted => Some(true),
             Verdict::NotDeleted => Some(false),
             Verdict::Unknown => None,
-            Verdict::DeletedUnlessNoted => Some(self.notes(stripe).await?.is_empty()),
+            Verdict::DeletedUnlessNoted => Some(notes?.is_empty()),
         }
     }
 
