@@ -405,7 +405,9 @@ impl Cluster {
                         out += &format!(" {} of node {number} is fenced;", disk.name);
                     }
                     ShelfState::Open(open) if open.0.room_extents == 0 => {
-                        out += &format!(" {} of node {number} has no room;", disk.name);
+                        let extents = open.0.extents;
+                        out +=
+                            &format!(" {} of node {number} has no room: {extents:?};", disk.name);
                     }
                     ShelfState::Open(_) => {}
                     state => out += &format!(" {} of node {number}: {state:?};", disk.name),
@@ -426,6 +428,15 @@ impl Cluster {
                 match report.state {
                     ShelfState::Open(open) if open.0.fenced => {
                         sick.push((number, index, "it takes no writes".into()));
+                    }
+                    // What can't be read keeps its extent until it is put back, for which there is no
+                    // room.
+                    ShelfState::Open(open)
+                        if open.0.room_extents == 0
+                            && 2 * open.0.extents.suspect > open.0.extents.sealed =>
+                    {
+                        let why = format!("it is full of what it can't read: {:?}", open.0.extents);
+                        sick.push((number, index, why));
                     }
                     ShelfState::Failed(why) => sick.push((number, index, why)),
                     _ => {}
