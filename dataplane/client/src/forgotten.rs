@@ -53,6 +53,9 @@ pub(crate) enum Verdict {
     Unknown,
 }
 
+/// No group has had an epoch below this one, and who has been filled is a member since then.
+const EPOCH_FIRST: u64 = 1;
+
 /// What follows from the words of all members of a stripe.
 pub(crate) fn judge(members: &[Testimony]) -> Verdict {
     let is = |word: Word| members.iter().any(|member| member.word == word);
@@ -71,7 +74,8 @@ pub(crate) fn judge(members: &[Testimony]) -> Verdict {
         Word::Has { epoch } => Some(epoch),
         _ => None,
     });
-    let Some(put) = put.min() else { return Verdict::NotDeleted };
+    // Where none can be read it is not known, but for this: it was the first or a later one.
+    let put = put.min().unwrap_or(EPOCH_FIRST);
     let is_witness = |member: &Testimony| {
         member.is_trusted && member.word == Word::Absent && member.since <= put
     };
@@ -141,7 +145,15 @@ mod tests {
         assert_eq!(with(Word::Out), Verdict::NotDeleted);
         // A tombstone on a disk that found harm is one, too.
         assert_eq!(judge(&[cells[0], harmed(Word::Deleted)]), Verdict::Deleted);
-        // Of nothing that can be read nobody knows when it was put.
-        assert_eq!(judge(&[harmed(Word::Unreadable), cells[1]]), Verdict::NotDeleted);
+    }
+
+    #[test]
+    fn of_what_nobody_can_read_only_who_has_its_part_of_everything_can_tell() {
+        // Full seed 12008: the tombstone was lost to harm, and the cell that it had killed too.
+        let unreadable = harmed(Word::Unreadable);
+        let verdict = judge(&[unreadable, sound(Word::Absent, 1)]);
+        assert_eq!(verdict, Verdict::DeletedUnlessNoted);
+        let verdict = judge(&[unreadable, sound(Word::Absent, 2)]);
+        assert_eq!(verdict, Verdict::NotDeleted, "it may have been put before it came");
     }
 }

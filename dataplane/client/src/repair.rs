@@ -228,7 +228,8 @@ impl Inner {
                 Err(_) => {}
             }
         }
-        if !deleted && !good.is_empty() && sure_good == 0 && sure_absent > 0 {
+        let has_cells = good.len() + bad.len() > is_absent;
+        if !deleted && has_cells && sure_good == 0 && sure_absent > 0 {
             match self.is_forgotten(stripe, terms).await {
                 Some(forgotten) => deleted = forgotten,
                 None => return Healed::Later,
