@@ -34,10 +34,6 @@ use crate::recovery::{
 use crate::runs::RunWriter;
 use crate::{BLOCK_BYTES, Bug, ExtentId};
 
-/// Blocks of a meta extent that are used before the other turn begins again: 32 MiB, so that
-/// recovery reads little.
-pub(crate) const META_BLOCKS: u32 = 8192;
-
 impl Core {
     /// Writes a checkpoint; waits for one that is under way first. None is written behind the
     /// clean one.
@@ -238,7 +234,8 @@ impl Core {
     /// is read back first: a drive may have lost it without a word.
     async fn write_in_turn(self: &Rc<Core>, checkpoint: &Checkpoint, len: usize) -> Result<(), ()> {
         let blocks = checkpoint_blocks(len, self.payload_max);
-        let limit = META_BLOCKS.max(blocks).min(self.medium.cut.extent_blocks);
+        let cut = &self.medium.cut;
+        let limit = cut.meta_blocks().max(blocks).min(cut.extent_blocks);
         assert!(blocks <= limit, "a checkpoint fits a meta extent");
         let (turn, durable, last, other) = {
             let CheckpointState { turn, places, durable, .. } = &self.state.borrow().checkpoint;

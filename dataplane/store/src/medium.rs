@@ -4,6 +4,7 @@
 //! transfer is whole blocks.
 
 use std::future::Future;
+use std::ops::Range;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -70,6 +71,9 @@ pub enum Unfit {
 /// stream and some to work with.
 pub const EXTENTS_LEAST: u32 = 16;
 
+/// The least and the most of an extent that checkpoints are usually in.
+const META_BLOCKS: Range<u32> = 128..8192;
+
 impl Cut {
     /// Cuts a disk; `extent_blocks` is for conventional ones, a zoned one has its own.
     pub fn new(geometry: &Geometry, extent_blocks: Option<u32>) -> Result<Cut, Unfit> {
@@ -124,6 +128,13 @@ impl Cut {
     /// The two extents that hold checkpoints: the first one and the middle one, far apart.
     pub fn meta(&self) -> [ExtentId; 2] {
         [ExtentId(0), ExtentId(self.extents / 2)]
+    }
+
+    /// Blocks of a meta extent that are used before the other turn begins again: 32 MiB of an extent
+    /// of 256 MiB and an eighth of a smaller one, so that recovery reads little. Longer checkpoints
+    /// take what they need.
+    pub(crate) fn meta_blocks(&self) -> u32 {
+        (self.extent_blocks / 8).clamp(META_BLOCKS.start, META_BLOCKS.end).min(self.extent_blocks)
     }
 
     /// The longest payload that an extent and a request can hold: a record with the extent's

@@ -8,7 +8,6 @@ use isotherm_seam::{IoBuf, IoError, PoolExhausted};
 
 use super::scan::{OpenError, ScannedDisk};
 use super::walk::WalkError;
-use crate::checkpoint::META_BLOCKS;
 use crate::core::World;
 use crate::layout::{
     Block, Checkpoint, ExtentRow, Kills, Kind, Origin, Part, RecordHead, Shape, State, Stream,
@@ -146,9 +145,12 @@ pub async fn format(
     Ok(())
 }
 
+/// Blocks that are made empty: more than checkpoints are usually in, whatever was there before.
+const WIPED_BLOCKS: u32 = 8192;
+
 /// Writes zeros where checkpoints are looked for.
 async fn wipe(world: &World, medium: &Medium, extent: ExtentId) -> Result<(), FormatError> {
-    let limit = META_BLOCKS.min(medium.cut.extent_blocks);
+    let limit = WIPED_BLOCKS.min(medium.cut.extent_blocks);
     let window = super::recover::window_blocks(medium);
     let mut at = 0;
     let mut buf = world.pool.alloc(window as usize * BLOCK_BYTES)?;

@@ -9,7 +9,6 @@ use isotherm_seam::{IoBuf, IoError, PoolExhausted, ZoneReport};
 use super::again::{OneByOne, read_block};
 use super::ahead::read_area;
 use super::walk::WalkError;
-use crate::checkpoint::META_BLOCKS;
 use crate::core::World;
 use crate::layout::{Block, Checkpoint, CheckpointError, Kind, Part, RecordHead, Segments, Shape};
 use crate::medium::{Cut, Medium, Unfit};
@@ -278,11 +277,12 @@ async fn read_meta(world: &World, medium: &Medium, turn: usize) -> Result<MetaRe
     let mut quiet = 0;
     let window = super::recover::window_blocks(medium);
     // What is usually there at once, with several reads in flight.
-    let mut have = 0..META_BLOCKS.min(limit);
+    let usual = medium.cut.meta_blocks();
+    let mut have = 0..usual.min(limit);
     let area = read_usual(world, medium, extent, have.clone(), &mut read.unreadable).await?;
     let mut buf: Option<IoBuf> = None;
     // Beyond the usual size only as long as there is something.
-    while at < limit && (at < META_BLOCKS || quiet < META_BLOCKS) {
+    while at < limit && (at < usual || quiet < usual) {
         if !have.contains(&at) {
             (buf, have) = read_window(
                 world,
