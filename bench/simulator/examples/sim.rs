@@ -23,6 +23,8 @@ use nix::time::ClockId;
 
 /// One seed of so many is run twice, and the two compared event by event.
 const TWICE: u64 = 20;
+/// Seeds between two lines that say how far it is.
+const PROGRESS: u64 = 250;
 
 fn cpu_s() -> f64 {
     let now = ClockId::CLOCK_THREAD_CPUTIME_ID.now().expect("every Linux has it");
@@ -181,7 +183,11 @@ fn soak() -> ExitCode {
                     let spent = cpu_s() - before;
                     let again = twice.then(|| run_safely(&plan, &options).digest);
                     tell(seed, &report, again);
-                    add(&mut sum.lock().expect("no thread has died"), &report, spent, again);
+                    let sum = &mut *sum.lock().expect("no thread has died");
+                    add(sum, &report, spent, again);
+                    if sum.seeds.is_multiple_of(PROGRESS) {
+                        eprintln!("{} of {seeds} seeds, {} failed", sum.seeds, sum.failed);
+                    }
                 }
             });
         }
