@@ -95,7 +95,8 @@ async fn note(store: &Store, doubt: Doubt) -> Result<(), PutError> {
     bytes[..8].copy_from_slice(&MAGIC);
     bytes[8] = doubt as u8;
     buf.piece_mut(0).copy_from_slice(&bytes);
-    store.put(Put::new(KEY), buf).await.map(|_| ())
+    // A full disk must be able to say so, too, and that it is over.
+    store.put(Put { vital: true, ..Put::new(KEY) }, buf).await.map(|_| ())
 }
 
 /// All was compared: there is no doubt any more.

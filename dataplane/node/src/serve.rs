@@ -61,6 +61,7 @@ pub(crate) async fn serve(
                 codec: *codec,
                 crc: Some(crc),
                 expires_s: *expires_s,
+                vital: false,
             };
             let identity = store.put(put, buf).await.map_err(put_failure)?;
             shelf.tally.borrow_mut().taken_bytes += len;

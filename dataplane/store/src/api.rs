@@ -23,12 +23,15 @@ pub struct Put {
     /// When it will probably be deleted, in seconds since 1970; 0 where nobody knows. Shards
     /// that expire together are kept together.
     pub expires_s: u32,
+    /// It may take the room that is kept for deletes, and waits for the cleaner as they do. For a
+    /// few bytes now and then that a full disk must be able to note of itself.
+    pub vital: bool,
 }
 
 impl Put {
     /// A put without hints.
     pub fn new(key: Key) -> Put {
-        Put { key, epoch: 0, codec: 0, crc: None, expires_s: 0 }
+        Put { key, epoch: 0, codec: 0, crc: None, expires_s: 0, vital: false }
     }
 }
 

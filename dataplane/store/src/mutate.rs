@@ -126,7 +126,8 @@ impl Core {
         let shape = buf.shape;
         let body = Body::Shard { head, buf: Some(buf) };
         let then = Then::Answer { slot, change, replaced };
-        self.enqueue(Item { body, shape, sequence: None, then, owed: Vec::new() }, aim);
+        let vital = put.vital;
+        self.enqueue(Item { body, shape, sequence: None, then, owed: Vec::new(), vital }, aim);
     }
 
     /// Queues a delete; its answer comes in the slot.
@@ -177,7 +178,10 @@ impl Core {
             let then = Then::Answer { slot, change, replaced };
             let shape = Shape { payload_bytes: 0 };
             let body = Body::Tomb(tomb);
-            core.enqueue(Item { body, shape, sequence: None, then, owed: Vec::new() }, Aim::Fresh);
+            core.enqueue(
+                Item { body, shape, sequence: None, then, owed: Vec::new(), vital: false },
+                Aim::Fresh,
+            );
         });
         slot
     }

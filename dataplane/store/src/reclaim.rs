@@ -356,6 +356,7 @@ impl Core {
             sequence: Some(sequence),
             then: Then::Move { from },
             owed: Vec::new(),
+            vital: false,
         };
         self.enqueue(item, aim);
         Ok(Move::Queued)
@@ -384,7 +385,14 @@ impl Core {
             state.moves += 1;
             let (body, shape) = (Body::Tomb(tomb), Shape { payload_bytes: 0 });
             let then = Then::Move { from };
-            let item = Item { body, shape, sequence: Some(tomb.sequence), then, owed: Vec::new() };
+            let item = Item {
+                body,
+                shape,
+                sequence: Some(tomb.sequence),
+                then,
+                owed: Vec::new(),
+                vital: false,
+            };
             state.queue(item, state.aim_of_move(tomb.sequence));
             self.work.notify();
             Ok(Move::Queued)

@@ -27,6 +27,8 @@ pub(crate) struct Item {
     pub(crate) then: Then,
     /// Batches that it was in and whose write failed: their extents and ends.
     pub(crate) owed: Vec<(ExtentId, u32)>,
+    /// It may take what is kept for tombstones.
+    pub(crate) vital: bool,
 }
 
 /// What is appended.
@@ -85,6 +87,7 @@ impl Item {
             _ if self.is_retried() => Taker::Cleaner,
             (Body::Chunk { .. }, _) => Taker::Index,
             (Body::Tomb(_), _) => Taker::Tomb,
+            (Body::Shard { .. }, _) if self.vital => Taker::Tomb,
             (Body::Shard { .. }, _) => Taker::Put,
         }
     }

@@ -372,7 +372,14 @@ mod tests {
             RecordHead { key, epoch: 0, codec: 0, put_s: 0, expires_s: 0, kills, supersedes };
         let then = Then::Answer { slot: 0, change: 0, replaced: None };
         let body = Body::Shard { head, buf: None };
-        Item { body, shape: Shape { payload_bytes }, sequence: None, then, owed: Vec::new() }
+        Item {
+            body,
+            shape: Shape { payload_bytes },
+            sequence: None,
+            then,
+            owed: Vec::new(),
+            vital: false,
+        }
     }
 
     /// Whether a put queued for one lane finds room in another.

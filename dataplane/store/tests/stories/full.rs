@@ -73,6 +73,43 @@ fn a_full_disk_opens_however_often_recovery_was_cut() {
     }
 }
 
+/// A node notes on its disk what it has found there, and that it is over. On a full disk the note was
+/// refused, and a disk in doubt stayed so, or was believed after its next start.
+#[test]
+fn a_full_disk_takes_what_is_vital() {
+    for is_zoned in [false, true] {
+        let config = small_disk(5);
+        let mut rig = filled(if is_zoned { zoned(config) } else { config });
+        let mut store = open(&mut rig);
+        let mut number = 50;
+        for round in 0..12 {
+            while rig.run(put(store.clone(), number, 9_000)).expect("it ends").is_ok() {
+                number += 1;
+            }
+            let result = rig.run(note(store.clone(), 10 + round)).expect("it ends");
+            assert_eq!(result, Ok(()), "zoned: {is_zoned}, round {round}");
+            if round % 3 == 2 {
+                drop(store);
+                rig.crash(CrashStyle::None);
+                store = open(&mut rig);
+            }
+            let noted = rig.run(read(store.clone(), NOTED)).expect("it ends").expect("it is there");
+            assert_eq!(noted[..], content(NOTED, 1, 10 + round)[..]);
+        }
+        rig.run(store.close()).expect("it ends").expect("it closes");
+        rig.end().expect("all buffers are back");
+    }
+}
+
+/// The number of the note.
+const NOTED: u8 = 200;
+
+async fn note(store: Store, len: u32) -> Result<(), PutError> {
+    let mut buf = store.buffer(len as usize).expect("the pool is large");
+    buf.fill(&content(NOTED, 1, len));
+    store.put(Put { vital: true, ..Put::new(key(NOTED)) }, buf).await.map(drop)
+}
+
 /// The last empty extents were taken for the run of a checkpoint, as writes of it failed. There was
 /// none for the next one, although several were dead: they could be emptied only behind the
 /// checkpoint that found no room. From then on each was refused, that of a clean stop too.

@@ -226,7 +226,7 @@ async fn put(shared: Rc<Shared>, store: Store, number: u8, version: u32, len: u3
     let payload = content(number, version, len);
     buf.fill(&payload);
     let expires_s = if expires { 1_000_000_000 + 86_400 * (1 + version % 3) } else { 0 };
-    let put = Put { key, epoch: u64::from(version), codec: number, crc: None, expires_s };
+    let put = Put { epoch: u64::from(version), codec: number, expires_s, ..Put::new(key) };
     let mark = shared.model.begin(key, State::Live(payload));
     let result = store.put(put, buf).await;
     shared.marks.borrow_mut().puts += 1;
