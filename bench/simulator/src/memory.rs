@@ -5,10 +5,12 @@
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
-/// What glibc is told: nothing is given back, and all but the largest areas come from the heap.
+/// What glibc is told: nothing is given back, all but the largest areas come from the heap, and that
+/// is in huge pages where there are any. Simulated disks are read all over.
 const TUNABLES: (&str, &str) = (
     "GLIBC_TUNABLES",
-    "glibc.malloc.mmap_threshold=1073741824:glibc.malloc.trim_threshold=1073741824",
+    "glibc.malloc.mmap_threshold=1073741824:glibc.malloc.trim_threshold=4294967296\
+     :glibc.malloc.hugetlb=1",
 );
 
 /// Begins the program anew with memory that stays its own once it was used; to be called first.
