@@ -53,8 +53,8 @@ pub(crate) async fn weigh(store: &Store, report: &RecoveryReport) -> Doubted {
     let noted = noted(store).await;
     let doubt = noted.max(seen(report));
     if doubt > noted {
-        // A disk that can't take the note is full or fenced. It is doubted while it is open; fenced
-        // it can't be closed in good order, so it is doubted the next time too.
+        // A disk that can't take even this is fenced, as a rule. It is doubted while it is open, and
+        // can't be closed in good order, so it is doubted the next time too.
         let _ = note(store, doubt).await;
     }
     Doubted { doubt, number: store.status().checkpoint }
