@@ -197,7 +197,7 @@ fn ctrl_c_ends_a_pass_reports_it_and_leaves_nothing() {
     let cluster = Cluster::up();
     let load = ["load", "--json", "--live", "--objects", "30", "--size", "100k", "--rate", "50"];
     let command = cluster.command(&[&load[..], &["--warmup", "0", "--runtime", "300"]].concat());
-    let (output, took) = interrupted(command, "direct: [");
+    let (output, took) = interrupted(command, "late: [");
     assert_eq!(output.status.code(), Some(130), "{}", said(&output));
     assert!(took < Duration::from_secs(20), "{took:?}");
     let document = document(&output);
@@ -214,7 +214,7 @@ fn ctrl_c_ends_virtual_time_too() {
     let load =
         ["load", "--simulate", "6x1", "--json", "--live", "--device", "hdd:exos-x24,memory:256M"];
     command.args(load).args(["--objects", "20", "--runtime", "100000", "--rate", "20"]);
-    let (output, took) = interrupted(command, "direct: [");
+    let (output, took) = interrupted(command, "late: [");
     assert_eq!(output.status.code(), Some(130), "{}", said(&output));
     assert!(took < Duration::from_secs(20), "{took:?}");
     let document = document(&output);

@@ -93,9 +93,9 @@ pub(crate) struct LoadCommand {
     #[arg(long, value_name = "SHARE", default_value_t = 0.0)]
     hot: f64,
 
-    /// Run the schedule with each of these ways to read, in turn, joined by commas: direct, random,
-    /// least-loaded, probe, all-n, tied, late
-    #[arg(long, value_name = "WORDS", value_delimiter = ',', default_value = "direct")]
+    /// Run the schedule with each of these ways to read, in turn, joined by commas: late, direct,
+    /// random, least-loaded, probe, all-n, tied
+    #[arg(long, value_name = "WORDS", value_delimiter = ',', default_value = "late")]
     policy: Vec<String>,
     /// What comes before this time is done and not counted
     #[arg(long, value_name = "TIME", default_value = "2s", value_parser = parse_time)]
