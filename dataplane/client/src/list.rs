@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use isotherm_placement::{DiskNo, DiskState, GroupId};
-use isotherm_seam::Key;
+use isotherm_seam::{Key, Mono};
 use isotherm_transport::Body;
 use isotherm_wire::{Ask, Class as Work, Entry, LIST_LIMIT_MAX, decode_entries};
 
@@ -46,6 +46,8 @@ pub struct ListedObject {
     pub latest_s: u32,
     /// What lies where.
     pub entries: Vec<(DiskNo, Entry)>,
+    /// When all of it was there, on the clock of the client that asked.
+    pub seen: Mono,
 }
 
 /// A page of a listing.
@@ -146,6 +148,7 @@ impl Inner {
             page.silent.extend(silent);
         }
         page.silent.sort_unstable();
+        let seen = self.handle.now();
         if self.has(Bug::SilenceIsNothing) {
             page.silent.clear();
         }
@@ -163,7 +166,7 @@ impl Inner {
                     }
                     break;
                 }
-                page.objects.push(ListedObject::new(key));
+                page.objects.push(ListedObject::new(key, seen));
             }
             page.objects.last_mut().expect("just pushed").add(disk, entry);
         }
@@ -203,7 +206,7 @@ impl Inner {
 }
 
 impl ListedObject {
-    fn new(key: Key) -> ListedObject {
+    fn new(key: Key, seen: Mono) -> ListedObject {
         ListedObject {
             object: key.object,
             group: GroupId(key.group),
@@ -214,6 +217,7 @@ impl ListedObject {
             notes: 0,
             latest_s: 0,
             entries: Vec::new(),
+            seen,
         }
     }
 

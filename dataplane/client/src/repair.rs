@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use isotherm_placement::{DiskNo, GroupId};
-use isotherm_seam::Key;
+use isotherm_seam::{Key, Mono};
 use isotherm_transport::Body;
 use isotherm_wire::{Ask, Class as Work, Doubt, Entry, Failure, ShardInfo};
 
@@ -104,6 +104,17 @@ impl RepairReport {
 /// Repair notes of a stripe, and where they lie.
 type Notes = Vec<(DiskNo, Key)>;
 
+/// What is known of a stripe that is repaired, and how it is looked at.
+#[derive(Clone, Copy)]
+struct Seen<'a> {
+    /// Cells are read whole.
+    deep: bool,
+    /// Its notes, if they are known: else all members are asked for them, where they have served.
+    notes: Option<&'a Notes>,
+    /// Whatever was being put when it was seen is there by then, or never will be.
+    puts_end: Mono,
+}
+
 impl Client {
     /// Repairs all that one group holds of one object, as a listing shows it. `deep` reads every
     /// cell whole instead of asking for it.
@@ -116,10 +127,10 @@ impl Client {
         for (disk, entry) in listed.entries.iter().filter(|(_, entry)| !is_spent(entry)) {
             stripes.entry(entry.key.stripe).or_default().push((*disk, entry.key));
         }
+        let puts_end = listed.seen + inner.config.deadline;
         for (number, entries) in stripes {
-            let healed =
-                inner.repair_listed(listed.group, listed.object, number, &entries, deep).await;
-            report.add(healed);
+            let what = (listed.group, listed.object, number);
+            report.add(inner.repair_listed(what, &entries, puts_end, deep).await);
         }
         report
     }
@@ -127,13 +138,12 @@ impl Client {
 
 impl Inner {
     /// Repairs a stripe of which only a listing is known: what it is like is asked of its cells,
-    /// or of a note.
+    /// or of a note. A put of which something was seen has ended by `puts_end`.
     async fn repair_listed(
         &self,
-        group: GroupId,
-        object: u128,
-        number: u32,
+        (group, object, number): (GroupId, u128, u32),
         entries: &[(DiskNo, Key)],
+        puts_end: Mono,
         deep: bool,
     ) -> Healed {
         let terms = self.terms(Work::Repair);
@@ -145,7 +155,8 @@ impl Inner {
             if let Ok((_, body)) = self.ask(disk, get, Body::Empty, 0, terms).await
                 && let Some(stripe) = note::decode(key, &body.to_vec(), group_scheme)
             {
-                return self.repair_stripe(&stripe, deep, Some(&notes), terms).await;
+                let seen = Seen { deep, notes: Some(&notes), puts_end };
+                return self.repair_stripe(&stripe, seen, terms).await;
             }
         }
         let mut shard = None;
@@ -180,18 +191,13 @@ impl Inner {
             }
             None => return Healed::Later,
         };
-        self.repair_stripe(&stripe, deep, Some(&notes), terms).await
+        let seen = Seen { deep, notes: Some(&notes), puts_end };
+        self.repair_stripe(&stripe, seen, terms).await
     }
 
-    /// Repairs a stripe, or copies. Its notes, if they are known: else all members are asked for
-    /// them, where they have served.
-    pub(crate) async fn repair_stripe(
-        &self,
-        stripe: &StripeRef,
-        deep: bool,
-        notes: Option<&Notes>,
-        terms: Terms,
-    ) -> Healed {
+    /// Repairs a stripe, or copies.
+    async fn repair_stripe(&self, stripe: &StripeRef, seen: Seen<'_>, mut terms: Terms) -> Healed {
+        let Seen { deep, notes, puts_end } = seen;
         let mut asks = Gather::new();
         for cell in 0..stripe.cells() {
             let key = stripe.key(cell);
@@ -230,6 +236,9 @@ impl Inner {
         }
         let has_cells = good.len() + bad.len() > is_absent;
         if !deleted && has_cells && sure_good == 0 && sure_absent > 0 {
+            // A put that is under way looks the same: one has its cell and one has none yet.
+            self.handle.sleep(puts_end.since(self.handle.now())).await;
+            terms = self.terms(terms.class);
             match self.is_forgotten(stripe, terms).await {
                 Some(forgotten) => deleted = forgotten,
                 None => return Healed::Later,
@@ -398,7 +407,9 @@ impl Inner {
                     }
                 }
                 None => {
-                    inner.repair_stripe(&stripe, false, None, terms).await;
+                    // Who reads it has its locator: its put has ended.
+                    let seen = Seen { deep: false, notes: None, puts_end: inner.handle.now() };
+                    inner.repair_stripe(&stripe, seen, terms).await;
                 }
             }
             inner.mending.borrow_mut().remove(&name);

@@ -3,7 +3,7 @@
 use isotherm_client::{ClientError, ListFrom, Locator};
 use isotherm_placement::DiskState;
 use isotherm_seam::Nanos;
-use isotherm_sim::FaultRates;
+use isotherm_sim::{FaultRates, Slow};
 use isotherm_wire::Doubt;
 
 use super::{LENGTHS, check, content, get, put, repair_all};
@@ -352,3 +352,55 @@ fn what_harmed_disks_have_and_no_other_knows_was_deleted_long_ago() {
     let listed = rig.run(async move { client.list_object(gone.group, gone.object).await });
     assert!(listed.unwrap().is_none_or(|listed| listed.cells == 0));
 }
+
+/// To a repair a put that is under way looks as what was deleted long ago and forgotten where the harm
+/// is: a disk in doubt has its copy, and the others have none yet.
+#[test]
+fn a_put_that_is_under_way_is_not_taken_for_forgotten() {
+    let mut rig = Rig::new(39, 6, 1, "4+2");
+    let (_, holder) = harmed(&mut rig);
+    let when = rig.now()..rig.now() + Nanos::from_secs(1);
+    for machine in (0..6).filter(|&machine| machine != holder) {
+        let slow = Slow { when: when.clone(), blocks: None, factor: SLOWER };
+        rig.machines[machine].disks[0].slow_down(slow);
+    }
+    let (client, handle) = (rig.client.clone(), rig.handle());
+    let (puts, seen) = rig.run(async move {
+        let puts: Vec<_> = (0..20)
+            .map(|_| {
+                let client = client.clone();
+                handle.spawn("put", async move {
+                    let object = client.new_id();
+                    client.put(object, content(object, 900)).await
+                })
+            })
+            .collect();
+        handle.sleep(Nanos::from_millis(200)).await;
+        let page = client.list(ListFrom::default(), 1000).await.unwrap();
+        let repairs: Vec<_> = page
+            .objects
+            .into_iter()
+            .filter(|listed| listed.entries.iter().all(|(disk, _)| disk.0 as usize == holder))
+            .map(|listed| {
+                let client = client.clone();
+                handle.spawn("repair", async move { client.repair(&listed, false).await })
+            })
+            .collect();
+        let mut seen = 0;
+        for repair in repairs {
+            seen += u64::from(repair.await.stripes > 0);
+        }
+        let mut locators = Vec::new();
+        for put in puts {
+            locators.push(put.await.unwrap());
+        }
+        (locators, seen)
+    });
+    assert!(seen > 3, "a repair has met {seen} puts that were under way");
+    for locator in puts {
+        check(&mut rig, locator);
+    }
+}
+
+/// Of the disk's usual time: a write takes about half a second then.
+const SLOWER: f64 = 2000.0;
