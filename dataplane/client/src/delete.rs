@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, VecDeque};
 use isotherm_placement::DiskNo;
 use isotherm_seam::{Key, Nanos};
 use isotherm_transport::Body;
-use isotherm_wire::{Ask, Class as Work, Entry};
+use isotherm_wire::{Ask, Class as Work, Entry, Failure};
 
 use crate::ask::{Fault, Terms};
 use crate::client::{Client, Inner};
@@ -113,6 +113,35 @@ impl Inner {
             self.release(keys);
         }
         Ok(())
+    }
+
+    /// Somebody has the tombstone. What is told to who reads it: *deleted* only if so many have no cell
+    /// that no later read can find it. While a delete is under way that is not so, and it is finished
+    /// first: or one reader would be told that it is gone, and the next one be given it.
+    pub(crate) async fn settle_delete(&self, stripe: &StripeRef, terms: Terms) -> ClientError {
+        let needed = stripe.cells() - stripe.needed() + 1;
+        let patience = self.handle.now() + self.config.cell_patience;
+        let cell_terms = Terms { until: patience.min(terms.until), ..terms };
+        let mut asks = Gather::new();
+        for cell in 0..stripe.cells() {
+            let key = stripe.key(cell);
+            let Some(disk) = self.member(stripe.group, key.position) else { continue };
+            asks.add(cell, self.ask(disk, Ask::Stat { key }, Body::Empty, 0, cell_terms));
+        }
+        let mut gone = 0;
+        while let Some((_, result)) = asks.next().await {
+            gone += match result {
+                Err(Fault::Failed(Failure::Deleted | Failure::NotFound)) => 1,
+                _ => 0,
+            };
+            if gone >= needed {
+                return ClientError::Deleted;
+            }
+        }
+        match self.delete_stripe(stripe, terms).await {
+            Ok(()) => ClientError::Deleted,
+            Err(_) => ClientError::Unavailable { reached: gone, needed },
+        }
     }
 
     /// Everybody has the tombstone: nobody need keep it for the others. One task says so for all

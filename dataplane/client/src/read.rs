@@ -63,6 +63,20 @@ impl Inner {
         policy: ReadPolicy,
         terms: Terms,
     ) -> Result<Vec<u8>, ClientError> {
+        match self.read_there(stripe, range, policy, terms).await {
+            Err(ClientError::Deleted) => Err(self.settle_delete(stripe, terms).await),
+            result => result,
+        }
+    }
+
+    /// Bytes of a stripe; `Deleted` if a single member says so.
+    async fn read_there(
+        &self,
+        stripe: &StripeRef,
+        range: Range<u64>,
+        policy: ReadPolicy,
+        terms: Terms,
+    ) -> Result<Vec<u8>, ClientError> {
         debug_assert!(range.start <= range.end && range.end <= stripe.len_bytes);
         if range.is_empty() {
             return self.read_nothing(stripe, terms).await.map(|()| Vec::new());

@@ -66,7 +66,9 @@ impl Inner {
                     trusted += usize::from(self.doubt_of_cell(stripe, cell) < Doubt::Harmed);
                     stat.put_s = stat.put_s.max(given.shard.put_s);
                 }
-                Err(Fault::Failed(Failure::Deleted)) => return Err(ClientError::Deleted),
+                Err(Fault::Failed(Failure::Deleted)) => {
+                    return Err(self.settle_delete(stripe, terms).await);
+                }
                 Err(fault) if fault.is_loss() => {
                     absent += i32::from(fault == Fault::Failed(Failure::NotFound));
                     stat.bad += 1;
