@@ -7,9 +7,10 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use isotherm_block::hdd::{Hdd, HddOptions, Slow};
-use isotherm_client::{Client, ClientConfig, Locator};
+use isotherm_client::{Client, ClientConfig, ClientError, Locator};
 use isotherm_node::{Node, NodeConfig, ShelfState};
 use isotherm_placement::{ClusterMap, Disk, DiskNo, DiskState, GroupOptions, NodeNo};
+use isotherm_reactor::Handle;
 use isotherm_seam::{BlockSize, BufPool, Domain, Draws, Nanos, PoolClass, PoolLayout, draw};
 use isotherm_sim::{LinkShape, SimClock, SimEntropy};
 use isotherm_simulator::{MachineId, MessageConfig, MessageNetwork, World};
@@ -251,7 +252,8 @@ impl Rig {
                 let (client, kept, next) = (client.clone(), Rc::clone(&kept), Rc::clone(&next));
                 let (lanes, filler) = (Rc::clone(&lanes), filler.clone());
                 lanes.set(lanes.get() + 1);
-                self.world.handle(id).unwrap().spawn("fill", async move {
+                let handle = self.world.handle(id).expect("it runs").clone();
+                self.world.handle(id).expect("it runs").spawn("fill", async move {
                     loop {
                         let slot: u64 = next.get();
                         if slot >= objects {
@@ -259,12 +261,11 @@ impl Rig {
                         }
                         next.set(slot + 1);
                         let payload = Bytes::from(vec![slot as u8; bytes]);
-                        let locator = client.put(client.new_id(), payload).await;
-                        kept.borrow_mut().insert(slot, locator.expect("room for every object"));
+                        let locator = put_patiently(&client, &handle, payload).await;
+                        kept.borrow_mut().insert(slot, locator);
                         let between = (slot + 1) * ballast / objects - slot * ballast / objects;
                         for _ in 0..between {
-                            let put = client.put(client.new_id(), filler.clone()).await;
-                            put.expect("room for all that lies between");
+                            put_patiently(&client, &handle, filler.clone()).await;
                         }
                     }
                     lanes.set(lanes.get() - 1);
@@ -276,4 +277,17 @@ impl Rig {
         self.until(move || left.get() == 0);
         Rc::new(kept.take())
     }
+}
+
+/// Puts an object. Disks that have more to do than they take just now are given time.
+async fn put_patiently(client: &Client, handle: &Handle, payload: Bytes) -> Locator {
+    for _ in 0..1000 {
+        match client.put(client.new_id(), payload.clone()).await {
+            Err(ClientError::Busy { expected }) => {
+                handle.sleep(expected.max(Nanos::from_millis(100))).await;
+            }
+            result => return result.expect("room for all that is put"),
+        }
+    }
+    panic!("the disks are busy for ever");
 }
