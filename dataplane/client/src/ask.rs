@@ -45,10 +45,12 @@ impl Fault {
 
     /// The disk won't take any write soon: not just this one.
     fn refuses_writes(self) -> bool {
-        matches!(
-            self,
-            Fault::Failed(Failure::Full | Failure::IndexFull | Failure::Fenced | Failure::Retired)
-        )
+        self.is_full() || matches!(self, Fault::Failed(Failure::Fenced | Failure::Retired))
+    }
+
+    /// The disk is well and has no room.
+    pub(crate) fn is_full(self) -> bool {
+        matches!(self, Fault::Failed(Failure::Full | Failure::IndexFull))
     }
 }
 
@@ -114,14 +116,14 @@ impl Inner {
             Ok(_) if answer.body.crc() != envelope.body_crc => Err(Fault::Foreign),
             Ok(given) => {
                 if is_write {
-                    self.links.writes(disk, false, now);
+                    self.links.takes_writes(disk);
                 }
                 Ok((given, answer.body))
             }
             Err(failure) => {
                 let fault = Fault::Failed(failure);
                 if fault.refuses_writes() {
-                    self.links.writes(disk, true, self.handle.now());
+                    self.links.refuses_writes(disk, fault.is_full(), self.handle.now());
                 }
                 Err(fault)
             }

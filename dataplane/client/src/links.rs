@@ -108,6 +108,8 @@ struct Health {
     is_silent: bool,
     /// It said that it takes no writes.
     refuses_until: Mono,
+    /// For want of room.
+    is_full: bool,
     /// It may have lost what it had acknowledged, it said last.
     doubt: Doubt,
 }
@@ -176,16 +178,18 @@ impl Links {
         !std::mem::replace(&mut disks.entry(disk).or_default().is_silent, true)
     }
 
-    /// The disk said whether it takes writes.
-    pub(crate) fn writes(&self, disk: DiskNo, refuses: bool, now: Mono) {
-        let disks = &mut *self.disks.borrow_mut();
-        match disks.get_mut(&disk) {
-            None if !refuses => {}
-            _ => {
-                let until = if refuses { now + REFUSES_FOR } else { Mono::ZERO };
-                disks.entry(disk).or_default().refuses_until = until;
-            }
+    /// The disk took a write.
+    pub(crate) fn takes_writes(&self, disk: DiskNo) {
+        if let Some(health) = self.disks.borrow_mut().get_mut(&disk) {
+            health.refuses_until = Mono::ZERO;
         }
+    }
+
+    /// The disk said that it takes no writes, for want of room or for good.
+    pub(crate) fn refuses_writes(&self, disk: DiskNo, is_full: bool, now: Mono) {
+        let disks = &mut *self.disks.borrow_mut();
+        let health = disks.entry(disk).or_default();
+        (health.refuses_until, health.is_full) = (now + REFUSES_FOR, is_full);
     }
 
     /// The disk said whether it may have lost something.
@@ -212,6 +216,12 @@ impl Links {
     pub(crate) fn is_sick(&self, disk: DiskNo, now: Mono) -> bool {
         let disks = self.disks.borrow();
         disks.get(&disk).is_some_and(|health| health.is_silent || health.refuses_until > now)
+    }
+
+    /// Whether a disk has no room.
+    pub(crate) fn is_full(&self, disk: DiskNo, now: Mono) -> bool {
+        let disks = self.disks.borrow();
+        disks.get(&disk).is_some_and(|health| health.is_full && health.refuses_until > now)
     }
 
     pub(crate) fn close(&self) {

@@ -277,13 +277,20 @@ impl Inner {
         let sick = |disk: DiskNo| self.links.is_sick(disk, now);
         let draws = &mut *self.draws.borrow_mut();
         let load = |_| self.load();
-        // One missing cell is what a note is for. Where no group has so few sick members, those
-        // that were avoided are asked after all: they may be back.
-        (0..DRAWS).find_map(|_| {
-            map.choose_group(draws, &sick, &load, 1)
-                .or_else(|| map.choose_group(draws, &|_| false, &load, 0))
-                .filter(|group| !tried.contains(group))
-        })
+        let has_room = |group: &GroupId| {
+            let members = map.group(*group).map_or(&[][..], |group| &group.members);
+            !members.iter().any(|&disk| self.links.is_full(disk, now))
+        };
+        let is_new = |group: &GroupId| !tried.contains(group);
+        // One missing cell is what a note is for, but not of a member that is full. Where no group
+        // has so few sick members, those that were avoided are asked after all: they may be back.
+        for _ in 0..DRAWS {
+            let group = map.choose_group(draws, &sick, &load, 1);
+            if group.is_some_and(|group| is_new(&group) && has_room(&group)) {
+                return group;
+            }
+        }
+        (0..DRAWS).find_map(|_| map.choose_group(draws, &|_| false, &load, 0).filter(is_new))
     }
 
     /// Puts the cells of a stripe on the members of its group.
@@ -318,7 +325,8 @@ impl Inner {
         drop(puts);
         let fault = match missing[..] {
             [] => return Ok(()),
-            [(cell, fault)] if !stripe.is_copies() || kept.len() >= 2 => {
+            // A note waits for a member that comes back. One that is full does not take its cell then.
+            [(cell, fault)] if !fault.is_full() && (!stripe.is_copies() || kept.len() >= 2) => {
                 let note_terms = Terms { until: terms.until.max(patience), ..terms };
                 if self.put_notes(stripe, cell, coded.crc, &kept, note_terms).await {
                     self.count(|counters| counters.put_with_note += 1);
@@ -341,7 +349,7 @@ impl Inner {
         let now = self.handle.now();
         let mut sick = (0..stripe.cells()).filter(|&cell| {
             let disk = self.member(stripe.group, stripe.position(cell));
-            disk.is_none_or(|disk| self.links.is_sick(disk, now))
+            disk.is_none_or(|disk| self.links.is_sick(disk, now) && !self.links.is_full(disk, now))
         });
         let first = sick.next();
         first.filter(|_| sick.next().is_none())

@@ -7,11 +7,11 @@ mod steered;
 mod stuck;
 
 use bytes::Bytes;
-use isotherm_client::{Class, ClientConfig, ClientError, ListFrom, Locator, RepairReport};
+use isotherm_client::{Class, ClientConfig, ClientError, ListFrom, Locator, Refusal, RepairReport};
 use isotherm_node::ShelfState;
 use isotherm_seam::{Domain, Draws, Lba, Nanos};
 use isotherm_sim::{Fault, Slow};
-use isotherm_wire::Doubt;
+use isotherm_wire::{Doubt, Failure};
 
 use rig::{DISK_BLOCKS, EXTENT_BLOCKS, Rig};
 
@@ -158,6 +158,30 @@ fn what_one_reader_was_told_is_gone_no_later_one_is_given() {
         });
         assert!(seen.is_sorted_by(|a, b| a >= b), "seed {seed}: {seen:?}");
         assert_eq!(seen.last(), Some(&false), "seed {seed}");
+    }
+}
+
+/// A put that could not leave its cell on a full disk was acknowledged with a note of it, one loss short of
+/// what the codec promises, and no repair could make it whole.
+#[test]
+fn what_a_cluster_acknowledges_until_it_is_full_is_whole() {
+    let disk_blocks = |machine| u64::from(EXTENT_BLOCKS) * if machine == 1 { 16 } else { 24 };
+    let mut rig = Rig::sized(65, 3, 1, "2+1", ClientConfig::default(), disk_blocks);
+    let mut locators = Vec::new();
+    let error = loop {
+        match try_put(&mut rig, 2 << 20) {
+            Ok(locator) => locators.push(locator),
+            Err(error) => break error,
+        }
+        assert!(locators.len() < 100, "it is never full");
+    };
+    let why = Refusal::Failed(Failure::Full);
+    assert_eq!(error, ClientError::NoGroup { why });
+    assert!(locators.len() > 5, "{}", locators.len());
+    assert_eq!(rig.client.counters().put_with_note, 0);
+    rig.kill(2);
+    for &locator in &locators {
+        check(&mut rig, locator);
     }
 }
 

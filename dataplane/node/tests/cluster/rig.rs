@@ -89,6 +89,17 @@ impl Rig {
         scheme: &str,
         config: ClientConfig,
     ) -> Rig {
+        Rig::sized(seed, machines, disks, scheme, config, |_| DISK_BLOCKS)
+    }
+
+    pub(crate) fn sized(
+        seed: u64,
+        machines: usize,
+        disks: usize,
+        scheme: &str,
+        config: ClientConfig,
+        disk_blocks: fn(usize) -> u64,
+    ) -> Rig {
         let clock = SimClock::new();
         let hub = LocalHub::new();
         let mut nodes = Vec::new();
@@ -107,7 +118,7 @@ impl Rig {
             let mut controls = Vec::new();
             for d in 0..disks {
                 let id = DiskId((m * disks + d) as u32);
-                let mut config = SimDiskConfig::new(seed, id, DISK_BLOCKS);
+                let mut config = SimDiskConfig::new(seed, id, disk_blocks(m));
                 config.geometry.logical = BlockSize::B4096;
                 config.geometry.physical = BlockSize::B4096;
                 config.geometry.io_bytes_max = 2 << 20;
@@ -119,7 +130,7 @@ impl Rig {
                     node: NodeNo(m as u32),
                     core: 0,
                     name: format!("disk{d}"),
-                    capacity_bytes: DISK_BLOCKS * 4096,
+                    capacity_bytes: disk_blocks(m) * 4096,
                     state: DiskState::In,
                 });
             }
