@@ -17,11 +17,9 @@ use isotherm_simulator::{MachineId, MessageConfig, MessageNetwork, World};
 use isotherm_store::sched::{DiskProfile, SchedConfig};
 use isotherm_store::{FormatOptions, Options, PutBuf};
 
-use crate::setup::{APPEND_BYTES, Setup};
+use crate::setup::{APPEND_BYTES, LONG_RECORD, Setup};
 use crate::thin::Thin;
 
-/// Records from this length on are in extents of 4 MiB, shorter ones of 512 KiB.
-const LONG_RECORD: u32 = 200 << 10;
 /// Room in the index of a disk beside its shards.
 const ENTRIES_SPARE: u64 = 4096;
 /// Nodes that take their buffers from one pool. Memory that was used once stays used, and nodes
@@ -202,7 +200,7 @@ impl Rig {
             let device = Hdd::new(thin, &options, seed).expect("large enough");
             let disk = handle.attach(Box::new(device));
             let (world, node, uuid) = (world.clone(), node.clone(), uuid(disk_no));
-            let is_long = record > LONG_RECORD || setup.appends > 0.0;
+            let is_long = u64::from(record) > LONG_RECORD || setup.appends > 0.0;
             handle.spawn("format", async move {
                 let extent_blocks = Some(if is_long { 1024 } else { 128 });
                 let options = FormatOptions { extent_blocks, ..FormatOptions::new(uuid) };

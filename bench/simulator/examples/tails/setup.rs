@@ -11,10 +11,14 @@ const FILLED_BEFORE_APPENDS: f64 = 0.35;
 const DISK_BYTES: u64 = 64 << 20;
 /// Objects of a tenant, about.
 const PER_TENANT: u64 = 20;
+/// Records from this length on are in extents of 4 MiB, shorter ones of 512 KiB.
+pub(crate) const LONG_RECORD: u64 = 200 << 10;
+/// Bytes of an extent for long records.
+const LONG_EXTENT: u64 = 4 << 20;
 /// Bytes of an appended shard.
 pub(crate) const APPEND_BYTES: u64 = 1 << 20;
 /// What one takes of a disk: three fit into an extent of 4 MiB with what they say of themselves.
-const APPEND_ROOM_BYTES: u64 = (4 << 20) / 3;
+const APPEND_ROOM_BYTES: u64 = LONG_EXTENT / 3;
 /// Part of a disk that is filled in the end where there are appends: beyond that it is cleaned all
 /// the time, and then full.
 const FILLED_AFTER_APPENDS: f64 = 0.75;
@@ -157,9 +161,17 @@ impl Setup {
         self.cell * self.data_cells()
     }
 
-    /// What a cell takes of a disk.
+    /// What is written of a cell.
     fn record(&self, cell: u64) -> u64 {
         cell.next_multiple_of(4096) + 4096 * cell.div_ceil(256 << 10)
+    }
+
+    /// What a cell takes of a disk: a few long ones fill an extent, and the rest of it is lost.
+    fn room(&self, cell: u64) -> u64 {
+        match self.record(cell) {
+            bytes if bytes <= LONG_RECORD => bytes,
+            bytes => LONG_EXTENT / (LONG_EXTENT / bytes),
+        }
     }
 
     fn appended_bytes(&self) -> u64 {
@@ -179,7 +191,7 @@ impl Setup {
 
     pub(crate) fn objects(&self) -> u64 {
         let bytes = DISK_BYTES * (self.cell >> 18).max(1);
-        let per_disk = (bytes as f64 * FILLED) as u64 / self.record(self.cell);
+        let per_disk = (bytes as f64 * FILLED) as u64 / self.room(self.cell);
         per_disk * self.all_disks() / self.holders()
     }
 
@@ -189,7 +201,7 @@ impl Setup {
         if self.appends == 0.0 {
             return 0;
         }
-        let read = self.objects() * self.holders() / self.all_disks() * self.record(self.cell);
+        let read = self.objects() * self.holders() / self.all_disks() * self.room(self.cell);
         let before = (self.disk_bytes() as f64 * FILLED_BEFORE_APPENDS) as u64;
         before.saturating_sub(read) / APPEND_ROOM_BYTES * self.all_disks() / self.holders()
     }
