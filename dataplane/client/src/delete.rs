@@ -125,10 +125,16 @@ impl Inner {
         let mut asks = Gather::new();
         for cell in 0..stripe.cells() {
             let key = stripe.key(cell);
-            let Some(disk) = self.member(stripe.group, key.position) else { continue };
-            asks.add(cell, self.ask(disk, Ask::Stat { key }, Body::Empty, 0, cell_terms));
+            let disk = self.member(stripe.group, key.position);
+            // Whoever is known not to answer is not waited for.
+            if let Some(disk) = disk.filter(|&disk| !self.links.is_silent(disk)) {
+                asks.add(cell, self.ask(disk, Ask::Stat { key }, Body::Empty, 0, cell_terms));
+            }
         }
         let mut gone = 0;
+        if asks.len() < needed {
+            return ClientError::Unavailable { reached: gone, needed };
+        }
         while let Some((_, result)) = asks.next().await {
             gone += match result {
                 Err(Fault::Failed(Failure::Deleted | Failure::NotFound)) => 1,
