@@ -196,11 +196,15 @@ impl Inner {
             return BTreeMap::from([(cell, range.clone())]);
         }
         let cell_bytes = stripe.cell_bytes;
-        (range.start / cell_bytes..range.end.div_ceil(cell_bytes))
+        // Of a short stripe the last data cells are nothing but padding. Who reads all of it reads
+        // them too: of fewer cells than are needed none may have heard of a delete.
+        let is_whole = *range == (0..stripe.len_bytes);
+        let end = if is_whole { stripe.needed() as u64 } else { range.end.div_ceil(cell_bytes) };
+        (range.start / cell_bytes..end)
             .map(|cell| {
                 let base = cell * cell_bytes;
                 let from = range.start.max(base) - base;
-                let until = range.end.min(base + cell_bytes) - base;
+                let until = range.end.min(base + cell_bytes).saturating_sub(base);
                 // The whole of the last cell, padding too: its CRC covers it.
                 let until = if range.end == stripe.len_bytes { cell_bytes } else { until };
                 (cell as usize, from..until.min(cell_bytes))

@@ -127,6 +127,33 @@ fn reads_go_on_without_as_many_machines_as_the_codec_says() {
     }
 }
 
+/// All bytes of a short stripe lie in fewer cells than are needed to decode, and none of these had heard of
+/// the delete: the object was read whole although that was acknowledged.
+#[test]
+fn a_short_stripe_that_was_deleted_is_not_read_from_those_who_missed_it() {
+    let config = ClientConfig { striped_from_bytes: 1, ..ClientConfig::default() };
+    let mut rig = Rig::with(66, 6, 1, "4+2", config);
+    for len in [1, 64, 100, 566, 700] {
+        let locator = put(&mut rig, len);
+        assert_eq!(locator.class, Class::Stripe);
+        check(&mut rig, locator);
+        let map = rig.client.map();
+        let members = &map.group(locator.group).unwrap().members;
+        let missed: Vec<usize> = members[..3].iter().map(|disk| disk.0 as usize).collect();
+        for &machine in &missed {
+            rig.kill(machine);
+        }
+        let client = rig.client.clone();
+        rig.run(async move { client.delete(&locator).await }).unwrap();
+        for &machine in &missed {
+            rig.start(machine, false);
+        }
+        let handle = rig.handle();
+        rig.run(async move { handle.sleep(Nanos::from_secs(10)).await });
+        assert_eq!(get(&mut rig, locator), Err(ClientError::Deleted), "{len} bytes");
+    }
+}
+
 /// While a delete is under way some members have the tombstone and others still give their cells. One
 /// reader was told that the object is gone, and the next one was given it.
 #[test]
