@@ -214,6 +214,12 @@ impl Inner {
         Terms { class, until: self.handle.now() + self.config.deadline }
     }
 
+    /// Of one cell among several: nobody waits longer for its disk than until he goes on without it.
+    pub(crate) fn cell_terms(&self, terms: Terms) -> Terms {
+        let patience = self.handle.now() + self.config.cell_patience;
+        Terms { until: patience.min(terms.until), ..terms }
+    }
+
     /// What is known of the load of disks: nothing yet but whether they answer.
     pub(crate) fn load(&self) -> Load {
         Load::default()

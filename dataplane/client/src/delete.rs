@@ -88,8 +88,7 @@ impl Inner {
     ) -> Result<(), ClientError> {
         let cells = stripe.cells();
         let needed = cells - stripe.needed() + usize::from(!self.has(Bug::DeleteLeavesOne));
-        let patience = self.handle.now() + self.config.cell_patience;
-        let cell_terms = Terms { until: patience.min(terms.until), ..terms };
+        let cell_terms = self.cell_terms(terms);
         let mut deletes = Gather::new();
         let mut keys: BTreeMap<usize, (DiskNo, Key)> = BTreeMap::new();
         for cell in 0..cells {
@@ -120,8 +119,7 @@ impl Inner {
     /// first: or one reader would be told that it is gone, and the next one be given it.
     pub(crate) async fn settle_delete(&self, stripe: &StripeRef, terms: Terms) -> ClientError {
         let needed = stripe.cells() - stripe.needed() + 1;
-        let patience = self.handle.now() + self.config.cell_patience;
-        let cell_terms = Terms { until: patience.min(terms.until), ..terms };
+        let cell_terms = self.cell_terms(terms);
         let mut asks = Gather::new();
         for cell in 0..stripe.cells() {
             let key = stripe.key(cell);
@@ -131,15 +129,13 @@ impl Inner {
                 asks.add(cell, self.ask(disk, Ask::Stat { key }, Body::Empty, 0, cell_terms));
             }
         }
-        let mut gone = 0;
         if asks.len() < needed {
-            return ClientError::Unavailable { reached: gone, needed };
+            return ClientError::Unavailable { reached: 0, needed };
         }
+        let mut gone = 0;
         while let Some((_, result)) = asks.next().await {
-            gone += match result {
-                Err(Fault::Failed(Failure::Deleted | Failure::NotFound)) => 1,
-                _ => 0,
-            };
+            let is_gone = |failure| matches!(failure, Failure::Deleted | Failure::NotFound);
+            gone += usize::from(matches!(result, Err(Fault::Failed(why)) if is_gone(why)));
             if gone >= needed {
                 return ClientError::Deleted;
             }

@@ -226,8 +226,7 @@ impl Inner {
         if !self.is_in_use(disk) {
             return Ok(false);
         }
-        let patience = self.handle.now() + self.config.cell_patience;
-        let terms = Terms { until: patience.min(terms.until), ..terms };
+        let terms = self.cell_terms(terms);
         match self.ask(disk, Ask::Stat { key }, Body::Empty, 0, terms).await {
             Ok(_) | Err(Fault::Failed(Failure::Io | Failure::Damaged)) => Ok(true),
             Err(Fault::Failed(Failure::NotFound)) => Ok(false),

@@ -204,10 +204,12 @@ impl Inner {
             .map(|cell| {
                 let base = cell * cell_bytes;
                 let from = range.start.max(base) - base;
-                let until = range.end.min(base + cell_bytes).saturating_sub(base);
                 // The whole of the last cell, padding too: its CRC covers it.
-                let until = if range.end == stripe.len_bytes { cell_bytes } else { until };
-                (cell as usize, from..until.min(cell_bytes))
+                let until = match range.end == stripe.len_bytes {
+                    true => cell_bytes,
+                    false => range.end.min(base + cell_bytes) - base,
+                };
+                (cell as usize, from..until)
             })
             .collect()
     }
