@@ -51,7 +51,7 @@ fn get(rig: &mut Rig, locator: Locator) -> Result<Vec<u8>, ClientError> {
 }
 
 /// What was deleted and is not given, though not all who could say so are there.
-fn is_withheld(result: Result<Vec<u8>, ClientError>) {
+fn check_withheld(result: Result<Vec<u8>, ClientError>) {
     let error = result.unwrap_err();
     let is_honest = matches!(
         error,
@@ -303,12 +303,12 @@ fn a_machine_that_missed_a_delete_does_not_bring_the_object_back() {
         rig.kill(gone);
     }
     for locator in [long, short] {
-        is_withheld(get(&mut rig, locator));
+        check_withheld(get(&mut rig, locator));
     }
     // Once it is known who is gone nobody waits for them.
     let begun = rig.now();
     for locator in [long, short] {
-        is_withheld(get(&mut rig, locator));
+        check_withheld(get(&mut rig, locator));
     }
     let took = rig.now().since(begun);
     assert!(took < Nanos::from_millis(100), "{} ms", took.as_millis_f64());
