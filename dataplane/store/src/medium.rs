@@ -4,7 +4,6 @@
 //! transfer is whole blocks.
 
 use std::future::Future;
-use std::ops::Range;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -72,7 +71,8 @@ pub enum Unfit {
 pub const EXTENTS_LEAST: u32 = 16;
 
 /// The least and the most of an extent that checkpoints are usually in.
-const META_BLOCKS: Range<u32> = 128..8192;
+const META_BLOCKS_LEAST: u32 = 128;
+pub(crate) const META_BLOCKS_MOST: u32 = 8192;
 
 impl Cut {
     /// Cuts a disk; `extent_blocks` is for conventional ones, a zoned one has its own.
@@ -134,7 +134,8 @@ impl Cut {
     /// of 256 MiB and an eighth of a smaller one, so that recovery reads little. Longer checkpoints
     /// take what they need.
     pub(crate) fn meta_blocks(&self) -> u32 {
-        (self.extent_blocks / 8).clamp(META_BLOCKS.start, META_BLOCKS.end).min(self.extent_blocks)
+        let eighth = self.extent_blocks / 8;
+        eighth.clamp(META_BLOCKS_LEAST, META_BLOCKS_MOST).min(self.extent_blocks)
     }
 
     /// The longest payload that an extent and a request can hold: a record with the extent's

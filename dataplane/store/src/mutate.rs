@@ -124,10 +124,9 @@ impl Core {
             supersedes: replaced,
         };
         let shape = buf.shape;
-        let body = Body::Shard { head, buf: Some(buf) };
+        let body = Body::Shard { head, buf: Some(buf), vital: put.vital };
         let then = Then::Answer { slot, change, replaced };
-        let vital = put.vital;
-        self.enqueue(Item { body, shape, sequence: None, then, owed: Vec::new(), vital }, aim);
+        self.enqueue(Item { body, shape, sequence: None, then, owed: Vec::new() }, aim);
     }
 
     /// Queues a delete; its answer comes in the slot.
@@ -178,10 +177,7 @@ impl Core {
             let then = Then::Answer { slot, change, replaced };
             let shape = Shape { payload_bytes: 0 };
             let body = Body::Tomb(tomb);
-            core.enqueue(
-                Item { body, shape, sequence: None, then, owed: Vec::new(), vital: false },
-                Aim::Fresh,
-            );
+            core.enqueue(Item { body, shape, sequence: None, then, owed: Vec::new() }, Aim::Fresh);
         });
         slot
     }

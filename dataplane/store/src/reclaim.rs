@@ -349,14 +349,13 @@ impl Core {
             state.moves += 1;
             state.aim_of_move(sequence)
         };
-        let body = Body::Shard { head, buf: Some(buf) };
+        let body = Body::Shard { head, buf: Some(buf), vital: false };
         let item = Item {
             body,
             shape,
             sequence: Some(sequence),
             then: Then::Move { from },
             owed: Vec::new(),
-            vital: false,
         };
         self.enqueue(item, aim);
         Ok(Move::Queued)
@@ -385,14 +384,7 @@ impl Core {
             state.moves += 1;
             let (body, shape) = (Body::Tomb(tomb), Shape { payload_bytes: 0 });
             let then = Then::Move { from };
-            let item = Item {
-                body,
-                shape,
-                sequence: Some(tomb.sequence),
-                then,
-                owed: Vec::new(),
-                vital: false,
-            };
+            let item = Item { body, shape, sequence: Some(tomb.sequence), then, owed: Vec::new() };
             state.queue(item, state.aim_of_move(tomb.sequence));
             self.work.notify();
             Ok(Move::Queued)

@@ -114,14 +114,8 @@ impl RunWriter {
         };
         let shape = buf.shape;
         let body = Body::Chunk { head, buf: Some(buf) };
-        let item = Item {
-            body,
-            shape,
-            sequence: Some(0),
-            then: Then::Tell { slot },
-            owed: Vec::new(),
-            vital: false,
-        };
+        let item =
+            Item { body, shape, sequence: Some(0), then: Then::Tell { slot }, owed: Vec::new() };
         self.core.enqueue(item, Aim::Index);
         self.under_way.push_back((written, Pending::new(&self.core, slot)));
         Ok(())

@@ -27,8 +27,6 @@ pub(crate) struct Item {
     pub(crate) then: Then,
     /// Batches that it was in and whose write failed: their extents and ends.
     pub(crate) owed: Vec<(ExtentId, u32)>,
-    /// It may take what is kept for tombstones.
-    pub(crate) vital: bool,
 }
 
 /// What is appended.
@@ -36,6 +34,8 @@ pub(crate) enum Body {
     Shard {
         head: RecordHead,
         buf: Option<PutBuf>,
+        /// It may take what is kept for tombstones.
+        vital: bool,
     },
     Tomb(Tomb),
     /// A chunk of an index run.
@@ -86,9 +86,8 @@ impl Item {
             (_, Then::Move { .. }) => Taker::Cleaner,
             _ if self.is_retried() => Taker::Cleaner,
             (Body::Chunk { .. }, _) => Taker::Index,
-            (Body::Tomb(_), _) => Taker::Tomb,
-            (Body::Shard { .. }, _) if self.vital => Taker::Tomb,
-            (Body::Shard { .. }, _) => Taker::Put,
+            (Body::Tomb(_) | Body::Shard { vital: true, .. }, _) => Taker::Tomb,
+            (Body::Shard { vital: false, .. }, _) => Taker::Put,
         }
     }
 
@@ -127,7 +126,7 @@ impl Item {
 
     pub(super) fn record(&mut self) -> (Kind, &RecordHead, &mut Option<PutBuf>) {
         match &mut self.body {
-            Body::Shard { head, buf } => (Kind::Data, head, buf),
+            Body::Shard { head, buf, .. } => (Kind::Data, head, buf),
             Body::Chunk { head, buf } => (Kind::Run, head, buf),
             Body::Tomb(_) => unreachable!("tombstones are packed, not written one by one"),
         }

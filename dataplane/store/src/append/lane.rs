@@ -371,15 +371,8 @@ mod tests {
         let head =
             RecordHead { key, epoch: 0, codec: 0, put_s: 0, expires_s: 0, kills, supersedes };
         let then = Then::Answer { slot: 0, change: 0, replaced: None };
-        let body = Body::Shard { head, buf: None };
-        Item {
-            body,
-            shape: Shape { payload_bytes },
-            sequence: None,
-            then,
-            owed: Vec::new(),
-            vital: false,
-        }
+        let body = Body::Shard { head, buf: None, vital: false };
+        Item { body, shape: Shape { payload_bytes }, sequence: None, then, owed: Vec::new() }
     }
 
     /// Whether a put queued for one lane finds room in another.

@@ -12,7 +12,7 @@ use crate::core::World;
 use crate::layout::{
     Block, Checkpoint, ExtentRow, Kills, Kind, Origin, Part, RecordHead, Shape, State, Stream,
 };
-use crate::medium::{Cut, Medium, Unfit};
+use crate::medium::{Cut, META_BLOCKS_MOST, Medium, Unfit};
 use crate::payload::PutBuf;
 use crate::{BLOCK_BYTES, ExtentId};
 
@@ -145,12 +145,9 @@ pub async fn format(
     Ok(())
 }
 
-/// Blocks that are made empty: more than checkpoints are usually in, whatever was there before.
-const WIPED_BLOCKS: u32 = 8192;
-
-/// Writes zeros where checkpoints are looked for.
+/// Writes zeros where checkpoints may be looked for, however the disk was cut before.
 async fn wipe(world: &World, medium: &Medium, extent: ExtentId) -> Result<(), FormatError> {
-    let limit = WIPED_BLOCKS.min(medium.cut.extent_blocks);
+    let limit = META_BLOCKS_MOST.min(medium.cut.extent_blocks);
     let window = super::recover::window_blocks(medium);
     let mut at = 0;
     let mut buf = world.pool.alloc(window as usize * BLOCK_BYTES)?;
