@@ -17,7 +17,7 @@ use isotherm_simulator::{MachineId, MessageConfig, MessageNetwork, World};
 use isotherm_store::sched::{DiskProfile, SchedConfig};
 use isotherm_store::{FormatOptions, Options, PutBuf};
 
-use crate::setup::{APPEND_BYTES, LONG_RECORD, Setup};
+use crate::setup::{APPEND_BYTES, Setup};
 use crate::thin::Thin;
 
 /// Room in the index of a disk beside its shards.
@@ -165,7 +165,6 @@ impl Rig {
         let handle = self.world.start(id);
         let network =
             self.world.messages().endpoint(id.host(), addr(no), &format!("node{no}"), &handle);
-        let record = record_buf_bytes(setup);
         let pool = self.pools[(no / NODES_PER_POOL) as usize].clone();
         let world = isotherm_store::World {
             handle: handle.clone(),
@@ -200,9 +199,8 @@ impl Rig {
             let device = Hdd::new(thin, &options, seed).expect("large enough");
             let disk = handle.attach(Box::new(device));
             let (world, node, uuid) = (world.clone(), node.clone(), uuid(disk_no));
-            let is_long = u64::from(record) > LONG_RECORD || setup.appends > 0.0;
+            let extent_blocks = Some(setup.extent_blocks());
             handle.spawn("format", async move {
-                let extent_blocks = Some(if is_long { 1024 } else { 128 });
                 let options = FormatOptions { extent_blocks, ..FormatOptions::new(uuid) };
                 isotherm_store::format(&world, &disk, &options).await.expect("an empty disk");
                 node.add_disk(uuid, &format!("disk{disk_no}"), disk);
@@ -251,7 +249,7 @@ impl Rig {
                 let (lanes, filler) = (Rc::clone(&lanes), filler.clone());
                 lanes.set(lanes.get() + 1);
                 let handle = self.world.handle(id).expect("it runs").clone();
-                self.world.handle(id).expect("it runs").spawn("fill", async move {
+                handle.clone().spawn("fill", async move {
                     loop {
                         let slot: u64 = next.get();
                         if slot >= objects {

@@ -11,10 +11,12 @@ const FILLED_BEFORE_APPENDS: f64 = 0.35;
 const DISK_BYTES: u64 = 64 << 20;
 /// Objects of a tenant, about.
 const PER_TENANT: u64 = 20;
-/// Records from this length on are in extents of 4 MiB, shorter ones of 512 KiB.
-pub(crate) const LONG_RECORD: u64 = 200 << 10;
-/// Bytes of an extent for long records.
+/// Records from this length on are in long extents.
+const LONG_RECORD: u64 = 200 << 10;
+/// Bytes of an extent for long records,
 const LONG_EXTENT: u64 = 4 << 20;
+/// and for shorter ones.
+const SHORT_EXTENT: u64 = 512 << 10;
 /// Bytes of an appended shard.
 pub(crate) const APPEND_BYTES: u64 = 1 << 20;
 /// What one takes of a disk: three fit into an extent of 4 MiB with what they say of themselves.
@@ -172,6 +174,13 @@ impl Setup {
             bytes if bytes <= LONG_RECORD => bytes,
             bytes => LONG_EXTENT / (LONG_EXTENT / bytes),
         }
+    }
+
+    /// Blocks of 4 KiB of an extent.
+    pub(crate) fn extent_blocks(&self) -> u32 {
+        let is_long = self.record(self.cell) > LONG_RECORD || self.appends > 0.0;
+        let bytes = if is_long { LONG_EXTENT } else { SHORT_EXTENT };
+        (bytes / 4096) as u32
     }
 
     fn appended_bytes(&self) -> u64 {
